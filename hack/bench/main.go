@@ -1,0 +1,124 @@
+// Command bench measures what Serviceful must reach, each number beside a
+// yardstick taken in the same run on the same machine:
+//
+//	./hack/bench/run [-require] [name...]
+//
+//	events-throughput  64 senders POST 256 B events to the services door; each is stored by JetStream on disk, dispatched and
+//	                   answered by a trivial function. The rate from the first send to the last arrival.
+//	                   Yardstick: the same senders POST the same requests to that same process, with nothing between.
+//	events-latency     The same path at 500 events/s, sent on schedule whatever came of earlier ones: from before the POST is
+//	                   sent until the function has the event.
+//	sync               GET through the gateway to a warm function: the rate of 64 senders, and the median that one sender waits longer.
+//	                   Yardstick: the same calls made directly.
+//	cold               The first call to a function at zero, after its process was killed.
+//	                   Yardstick: starting the same binary and connecting to its port every millisecond until it listens.
+//	start              `serviceful dev` on the reference functions, already built, from its start until GET /readyz is 200; and its
+//	                   resident memory once it sat idle with the functions at zero.
+//	compile            wiring.Compile of 10,000 functions with 3 triggers each. Yardstick: its time for each of 1,000 functions.
+//
+// Yardstick and measurement take turns, and the medians of their turns are
+// compared. Each benchmark takes at most a minute. It prints a line for each
+// number: what, ours, the yardstick's, the ratio or value that counts, the target, and met or MISSED. A missed target fails
+// the run only with -require.
+//
+// The benchmarks are black boxes: they build the command, run `serviceful dev`
+// on a data folder of their own and speak HTTP to it. They import nothing of
+// the platform. -data says where the data folder goes; it should be on a disk.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+)
+
+// benchmark is one thing that can be measured.
+type benchmark struct {
+	name, about string
+	run         func(context.Context, *workshop) ([]result, error)
+}
+
+var benchmarks = []benchmark{
+	{"events-throughput", "events end to end, saturated", eventsThroughput},
+	{"events-latency", "events end to end at 500/s", eventsLatency},
+	{"sync", "a sync call to a warm function", syncCalls},
+	{"cold", "the first call to a function at zero", coldCall},
+	{"start", "serviceful dev from start to ready, and its idle memory", startAndMemory},
+	{"compile", "wiring 10,000 functions", compile},
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:])
+	stop()
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) (err error) {
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	list := flags.Bool("list", false, "list the benchmarks")
+	require := flags.Bool("require", false, "fail when a target is missed")
+	data := flags.String("data", os.TempDir(), "folder in which a data folder is made and removed")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if *list {
+		for _, b := range benchmarks {
+			fmt.Printf("%-18s %s\n", b.name, b.about)
+		}
+		return nil
+	}
+	chosen, err := choose(flags.Args())
+	if err != nil {
+		return err
+	}
+	w, err := newWorkshop(*data)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.clear()) }()
+	missed := 0
+	for _, b := range chosen {
+		results, err := b.run(ctx, w)
+		if err != nil {
+			return fmt.Errorf("measuring %s: %w", b.name, err)
+		}
+		for _, r := range results {
+			fmt.Println(r)
+			if !r.met() {
+				missed++
+			}
+		}
+	}
+	if *require && missed > 0 {
+		return fmt.Errorf("%d targets were missed", missed)
+	}
+	return nil
+}
+
+// choose finds the benchmarks of the given names; of none, all.
+func choose(names []string) ([]benchmark, error) {
+	if len(names) == 0 {
+		return benchmarks, nil
+	}
+	var chosen []benchmark
+	for _, name := range names {
+		at := slices.IndexFunc(benchmarks, func(b benchmark) bool { return b.name == name })
+		if at < 0 {
+			return nil, fmt.Errorf("there is no benchmark %q: -list shows them", name)
+		}
+		chosen = append(chosen, benchmarks[at])
+	}
+	return chosen, nil
+}

@@ -1,0 +1,69 @@
+// Command sink is the trivial function that the benchmarks call, through
+// Serviceful and directly.
+//
+// It owns the times at which events arrived. It imports the standard library
+// only, so that it costs little beside what is measured.
+package main
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+)
+
+func main() {
+	address := net.JoinHostPort("127.0.0.1", os.Getenv("PORT"))
+	err := http.ListenAndServe(address, new(sink).handler())
+	slog.Error("function ended", "function", "sink", "error", err)
+	os.Exit(1)
+}
+
+// sink is what arrived since it was drained.
+type sink struct {
+	mu      sync.Mutex
+	arrived arrived
+}
+
+// arrived is the answer of /drain.
+type arrived struct {
+	Last      int64   `json:"last"`      // when the last event came, in nanoseconds since 1970; 0: none did
+	Latencies []int64 `json:"latencies"` // from sent to received, in nanoseconds, one for each event
+}
+
+func (s *sink) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /events", s.receive)
+	mux.HandleFunc("POST /drain", s.drain)
+	mux.HandleFunc("GET /sync", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
+	return mux
+}
+
+// receive notes an event, whose first 8 bytes of data are when it was sent.
+func (s *sink) receive(w http.ResponseWriter, r *http.Request) {
+	data, err := io.ReadAll(io.LimitReader(r.Body, 4096))
+	if err != nil || len(data) < 8 {
+		http.Error(w, "the data must begin with the send time in 8 bytes", http.StatusBadRequest)
+		return
+	}
+	now := time.Now().UnixNano()
+	s.mu.Lock()
+	s.arrived.Last = now
+	s.arrived.Latencies = append(s.arrived.Latencies, now-int64(binary.BigEndian.Uint64(data)))
+	s.mu.Unlock()
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// drain answers what arrived, and forgets it.
+func (s *sink) drain(w http.ResponseWriter, _ *http.Request) {
+	s.mu.Lock()
+	taken := s.arrived
+	s.arrived = arrived{Latencies: make([]int64, 0, cap(taken.Latencies))}
+	s.mu.Unlock()
+	_ = json.NewEncoder(w).Encode(taken) // fails only when the benchmark has gone
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"time"
+)
+
+func startAndMemory(ctx context.Context, w *workshop) ([]result, error) {
+	d, err := w.start(ctx, "functions") // builds them
+	if err != nil {
+		return nil, err
+	}
+	d.stop()
+	var (
+		took []time.Duration
+		rss  float64
+	)
+	for n := range turns {
+		if d, err = w.start(ctx, "functions"); err != nil {
+			return nil, err
+		}
+		took = append(took, d.took)
+		if n == turns-1 {
+			rss, err = idleMemory(ctx, d)
+		}
+		d.stop()
+		if err != nil {
+			return nil, err
+		}
+	}
+	return []result{
+		{what: "start", ours: inMillis(median(took)), value: millis(median(took)), unit: "ms", target: 1500},
+		{what: "memory", ours: fmt.Sprintf("%.3g MB", rss), value: rss, unit: "MB", target: 90},
+	}, nil
+}
+
+// idleMemory is the resident memory of serviceful dev once it sat idle for a
+// while, in MB.
+func idleMemory(ctx context.Context, d *dev) (float64, error) {
+	select {
+	case <-time.After(5 * time.Second):
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.pid))
+	if err != nil {
+		return 0, fmt.Errorf("reading the memory of serviceful dev: %w", err)
+	}
+	return residentMemory(string(status))
+}
+
+var vmRSS = regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB$`)
+
+// residentMemory is what a process's status says, in MB of 10^6 bytes.
+func residentMemory(status string) (float64, error) {
+	found := vmRSS.FindStringSubmatch(status)
+	if found == nil {
+		return 0, fmt.Errorf("there is no VmRSS in %q", status)
+	}
+	kib, err := strconv.ParseFloat(found[1], 64)
+	return kib * 1024 / 1e6, err
+}

@@ -1,0 +1,120 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// BackoffPolicy says how the delay between two calls grows.
+//
+// +kubebuilder:validation:Enum=linear;exponential
+type BackoffPolicy string
+
+const (
+	// BackoffLinear multiplies backoffDelay by the number of calls made.
+	BackoffLinear BackoffPolicy = "linear"
+	// BackoffExponential doubles the delay with every call.
+	BackoffExponential BackoffPolicy = "exponential"
+)
+
+// Delivery says how a trigger's calls are retried and bounded. retry,
+// backoffPolicy, backoffDelay, timeout and retryAfterMax have the names and the
+// meaning of Knative Eventing's DeliverySpec. Durations of those fields are ISO
+// 8601; our own are Go durations.
+type Delivery struct {
+	// Retry is the number of further calls after the first; 0 to 10000.
+	// +optional
+	// +kubebuilder:default=4
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=10000
+	Retry *int32 `json:"retry,omitempty"`
+	// BackoffPolicy says how the delay between two calls grows. Delays have full
+	// jitter and are capped at 5 minutes.
+	// +optional
+	// +kubebuilder:default=exponential
+	BackoffPolicy *BackoffPolicy `json:"backoffPolicy,omitempty"`
+	// BackoffDelay is the delay that the policy starts from; from PT0.25S to PT5M.
+	// +optional
+	// +kubebuilder:default=PT1S
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r"^PT([0-9]{1,6}H)?([0-9]{1,6}M)?([0-9]{1,6}([.][0-9]{1,9})?S)?$") && self != "PT" && duration(self.substring(2).lowerAscii()) >= duration("0.25s") && duration(self.substring(2).lowerAscii()) <= duration("5m")`,message="must be an ISO 8601 duration of hours, minutes and seconds from PT0.25S to PT5M, such as PT1S"
+	BackoffDelay *string `json:"backoffDelay,omitempty"`
+	// Timeout of one call, from PT0.1S to PT1H. Unset: spec.timeout.
+	// +optional
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r"^PT([0-9]{1,6}H)?([0-9]{1,6}M)?([0-9]{1,6}([.][0-9]{1,9})?S)?$") && self != "PT" && duration(self.substring(2).lowerAscii()) >= duration("0.1s") && duration(self.substring(2).lowerAscii()) <= duration("1h")`,message="must be an ISO 8601 duration of hours, minutes and seconds from PT0.1S to PT1H, such as PT30S"
+	Timeout *string `json:"timeout,omitempty"`
+	// RetryAfterMax is the longest Retry-After that is honoured, from PT0S
+	// (never) to PT72H. Unset: 5 minutes.
+	// +optional
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r"^PT([0-9]{1,6}H)?([0-9]{1,6}M)?([0-9]{1,6}([.][0-9]{1,9})?S)?$") && self != "PT" && duration(self.substring(2).lowerAscii()) >= duration("0s") && duration(self.substring(2).lowerAscii()) <= duration("72h")`,message="must be an ISO 8601 duration of hours, minutes and seconds from PT0S to PT72H, such as PT5M"
+	RetryAfterMax *string `json:"retryAfterMax,omitempty"`
+
+	// MaxAge is how long a message may wait since it was due before it is dead
+	// without another call; from 1s to 72h.
+	// +optional
+	// +kubebuilder:default="6h"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=16
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r"^([0-9]{1,6}([.][0-9]{1,9})?(ms|s|m|h))+$") && duration(self) >= duration("1s") && duration(self) <= duration("72h")`,message="must be a duration from 1s to 72h, such as 6h"
+	MaxAge *metav1.Duration `json:"maxAge,omitempty"`
+	// Concurrency is the number of calls in flight for this trigger over the
+	// whole cluster; 1 to 1000000. Unset: scale.max x scale.concurrency, where 0
+	// counts as 100.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	Concurrency *int32 `json:"concurrency,omitempty"`
+	// Batch puts several events into one call. Not supported yet.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="false",message="delivery.batch is not supported yet"
+	Batch *Batch `json:"batch,omitempty"`
+	// OrderBy is a CloudEvents attribute: events with equal values are called
+	// one at a time, in the log's order. Unset: no order. Not supported yet.
+	// +optional
+	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:XValidation:rule="false",message="delivery.orderBy is not supported yet"
+	OrderBy *string `json:"orderBy,omitempty"`
+	// StartFrom is where a new trigger starts in the event log: New, All or an
+	// RFC 3339 time. Unset: New. Not supported yet.
+	// +optional
+	// +kubebuilder:validation:MaxLength=40
+	// +kubebuilder:validation:XValidation:rule="false",message="delivery.startFrom is not supported yet"
+	StartFrom *string `json:"startFrom,omitempty"`
+	// OnSuccess gets the outcome of a call that succeeded. Not supported yet.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="false",message="delivery.onSuccess is not supported yet"
+	OnSuccess *Destination `json:"onSuccess,omitempty"`
+	// OnFailure gets the outcome of a message that is dead. Not supported yet.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="false",message="delivery.onFailure is not supported yet"
+	OnFailure *Destination `json:"onFailure,omitempty"`
+}
+
+// Batch puts several events into one call.
+type Batch struct {
+	// Size is the largest number of events in one call; 1 to 1000. Unset: 1.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	Size *int32 `json:"size,omitempty"`
+	// Window is how long the first event waits for others. Unset: 0s.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=16
+	Window *metav1.Duration `json:"window,omitempty"`
+}
+
+// Destination gets the outcome of a call. Exactly one field is set.
+//
+// +kubebuilder:validation:ExactlyOneOf=eventType;queue
+type Destination struct {
+	// EventType is the type of the event that is published.
+	// +optional
+	// +kubebuilder:validation:MaxLength=200
+	EventType string `json:"eventType,omitempty"`
+	// Queue is the queue that gets the message.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	Queue string `json:"queue,omitempty"`
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/serviceful/serviceful/operator/api/v1alpha1"
+	"github.com/serviceful/serviceful/operator/internal/graph"
+	"github.com/serviceful/serviceful/operator/internal/manifest"
+	"github.com/serviceful/serviceful/operator/internal/wiring"
+)
+
+func graphCommand() *cobra.Command {
+	var folders []string
+	var format string
+	cmd := &cobra.Command{
+		Use:   "graph",
+		Short: "Show who emits what to whom",
+		Long: `graph reads the Functions of a folder and prints how they are wired: which calls
+and events reach which function, what it emits, and the services it leans on.
+Dashed edges are asynchronous.`,
+		Example: `  serviceful graph                      # Mermaid, for Markdown
+  serviceful graph -o dot | dot -Tsvg   # Graphviz`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			write, ok := map[string]func(io.Writer, []graph.Edge) error{"mermaid": graph.Mermaid, "dot": graph.DOT}[format]
+			if !ok {
+				return fmt.Errorf("--output %q is neither mermaid nor dot", format)
+			}
+			validator, err := manifest.NewValidator()
+			if err != nil {
+				return err
+			}
+			manifests, problems := validator.Load(folders...)
+			if report(cmd.ErrOrStderr(), problems) {
+				return errReported
+			}
+			functions := make([]v1alpha1.Function, len(manifests))
+			for i, m := range manifests {
+				functions[i] = m.Function
+			}
+			snapshot := wiring.Compile(functions, laptopHosts)
+			for _, p := range snapshot.Problems {
+				fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+p.String())
+			}
+			return write(cmd.OutOrStdout(), graph.Edges(snapshot))
+		},
+	}
+	cmd.Flags().StringArrayVarP(&folders, "filename", "f", []string{"functions"}, "folder of manifests; may be given several times")
+	cmd.Flags().StringVarP(&format, "output", "o", "mermaid", "mermaid or dot")
+	return cmd
+}
+
+// report prints the problems of manifests; it reports whether there are any.
+func report(w io.Writer, problems []manifest.Problem) bool {
+	for _, p := range problems {
+		fmt.Fprintln(w, p)
+	}
+	return len(problems) > 0
+}

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/serviceful/serviceful/operator/internal/bus"
+	"github.com/serviceful/serviceful/operator/internal/dispatch"
+	"github.com/serviceful/serviceful/operator/internal/gateway"
+	"github.com/serviceful/serviceful/operator/internal/identity"
+	"github.com/serviceful/serviceful/operator/internal/local/datadir"
+	"github.com/serviceful/serviceful/operator/internal/local/deploy"
+	"github.com/serviceful/serviceful/operator/internal/local/mailbox"
+	"github.com/serviceful/serviceful/operator/internal/local/process"
+	"github.com/serviceful/serviceful/operator/internal/mail"
+	"github.com/serviceful/serviceful/operator/internal/manifest"
+	"github.com/serviceful/serviceful/operator/internal/serve"
+	"github.com/serviceful/serviceful/operator/internal/services"
+	"github.com/serviceful/serviceful/operator/internal/wiring"
+)
+
+// stopGrace is how long requests and calls under way get when the program ends.
+const stopGrace = 10 * time.Second
+
+// stack is everything that runs in `serviceful dev`.
+type stack struct {
+	o   devOptions
+	log *slog.Logger
+
+	data       *datadir.Dir
+	nats       *bus.Embedded
+	layout     bus.Layout
+	tokens     identity.Tokens
+	processes  *process.Processes
+	deployer   *deploy.Deployer
+	validator  *manifest.Validator
+	dispatcher *dispatch.Dispatcher
+	public     *serve.Server
+	services   *serve.Server
+
+	snapshot  atomic.Pointer[wiring.Snapshot]
+	wired     atomic.Bool
+	manifests []*manifest.Manifest // what was read last and is good
+	closers   []func()             // in the order they were opened
+}
+
+// startStack brings everything up in order, up to the first snapshot. What it
+// opened is closed again when it fails.
+func startStack(ctx context.Context, o devOptions, log *slog.Logger) (_ *stack, err error) {
+	s := &stack{o: o, log: log}
+	s.snapshot.Store(wiring.Compile(nil, wiring.Hosts{}))
+	defer func() {
+		if err != nil {
+			s.stop()
+		}
+	}()
+	if s.data, err = datadir.Open(o.data); err != nil {
+		return nil, err
+	}
+	s.onStop(func() { _ = s.data.Close() })
+	recovered := make(chan error, 1) // NATS recovers its files while manifests are read
+	go func() { recovered <- s.startNATS() }()
+	if s.validator, err = manifest.NewValidator(); err == nil {
+		err = s.read()
+	}
+	if err := errors.Join(err, <-recovered); err != nil {
+		return nil, err
+	}
+	for _, step := range []func() error{s.startProcesses, s.startServices, s.startDispatcher, s.startGateway} {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	return s, s.apply(ctx)
+}
+
+func (s *stack) onStop(f func()) { s.closers = append(s.closers, f) }
+
+// stop ends everything in the opposite order: 1 the public door drains, 2 the
+// dispatcher stops pulling and ends its calls, 3 the services door, which those
+// calls lean on, drains, 4 functions end, 5 NATS writes out, 6 the data folder
+// is given up.
+func (s *stack) stop() {
+	s.wired.Store(false)
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		s.closers[i]()
+	}
+	s.closers = nil
+}
+
+func (s *stack) startNATS() (err error) {
+	s.nats, err = bus.StartEmbedded(bus.EmbeddedConfig{Dir: s.data.Path("nats"), MaxStore: int64(s.o.maxStore), Logger: s.log})
+	if err != nil {
+		return err
+	}
+	s.onStop(s.nats.Stop)
+	b, err := s.connect("control")
+	s.layout = bus.Layout{Bus: b, Mailbox: true}
+	return err
+}
+
+// connect opens a connection of its own for each part, as in a cluster.
+func (s *stack) connect(name string) (*bus.Bus, error) {
+	nc, err := s.nats.Connect(name)
+	if err != nil {
+		return nil, err
+	}
+	s.onStop(nc.Close)
+	return bus.New(nc)
+}
+
+func (s *stack) startProcesses() (err error) {
+	s.processes, err = process.New(process.Config{
+		Dir: s.data.Path("."), ServicesURL: "http://" + s.o.services, Output: s.o.out, Color: s.o.color,
+		Issue: s.tokens.Issue, Logger: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	s.onStop(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
+		defer cancel()
+		s.processes.Stop(ctx)
+	})
+	s.deployer, err = deploy.New(deploy.Config{
+		Dir: s.data.Path("."), Roots: s.o.folders, Processes: s.processes, Progress: s.o.out, Logger: s.log,
+	})
+	return err
+}
+
+func (s *stack) startServices() error {
+	b, err := s.connect("services")
+	if err != nil {
+		return err
+	}
+	box := &mailbox.Mailbox{Bus: b, Namespaces: func() map[string]bool { return s.snapshot.Load().Namespaces() }}
+	door, err := services.New(services.Config{
+		Identifier: &s.tokens, Events: b, Buckets: b, Outbox: b, Snapshot: s.snapshot.Load, Ready: s.ready,
+		MaxBody: int64(s.o.maxAsync), MailFrom: s.o.mailFrom, Mailbox: box,
+	})
+	if err != nil {
+		return err
+	}
+	s.services, err = s.listen(s.o.services, door)
+	return err
+}
+
+func (s *stack) startDispatcher() error {
+	b, err := s.connect("dispatcher")
+	if err != nil {
+		return err
+	}
+	box := &mailbox.Mailbox{Bus: b}
+	if s.o.smtp != "" {
+		sender, err := mail.NewSMTP(mail.Config{Address: s.o.smtp, From: s.o.mailFrom, Domain: "serviceful.localhost"})
+		if err != nil {
+			return fmt.Errorf("--smtp %q: %w", s.o.smtp, err)
+		}
+		s.onStop(sender.Close)
+		box.Sender = sender
+	}
+	s.dispatcher, err = dispatch.New(dispatch.Config{
+		Source: b, Keeper: b, Events: b, World: s.processes, Mailer: box, Snapshot: s.snapshot.Load, Grace: stopGrace, Logger: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	s.onStop(s.dispatcher.Stop)
+	return nil
+}
+
+func (s *stack) startGateway() error {
+	b, err := s.connect("gateway")
+	if err != nil {
+		return err
+	}
+	door, err := gateway.New(gateway.Config{
+		World: s.processes, Inbox: b, Calls: b, Snapshot: s.snapshot.Load, Ready: s.ready,
+		SyncBody: int64(s.o.maxBody), AsyncBody: int64(s.o.maxAsync), Logger: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	s.public, err = s.listen(s.o.listen, door)
+	return err
+}
+
+// listen serves a door until the program stops.
+func (s *stack) listen(address string, door http.Handler) (*serve.Server, error) {
+	server, err := serve.Start(address, door)
+	if err != nil {
+		return nil, err
+	}
+	s.onStop(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
+		defer cancel()
+		server.Stop(ctx)
+	})
+	return server, nil
+}
+
+func (s *stack) ready() error {
+	if !s.wired.Load() {
+		return errors.New("the functions are not wired yet")
+	}
+	if !s.nats.Healthy() {
+		return errors.New("the message store is disabled: the disk is full or broken; make room and start again")
+	}
+	return nil
+}

@@ -1,0 +1,84 @@
+package bus
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+// MaxPayload is the largest message, in bytes, that our own NATS servers take.
+const MaxPayload = 8 << 20
+
+// EmbeddedConfig says how the NATS server inside `serviceful dev` runs.
+type EmbeddedConfig struct {
+	Dir      string       // of its files; must be its alone
+	MaxStore int64        // bytes it may use on disk; 0: three quarters of what is free
+	Logger   *slog.Logger // its warnings and errors
+}
+
+// Embedded is a NATS server in this process that listens on nothing.
+type Embedded struct{ server *server.Server }
+
+// readyTimeout bounds the recovery of the server's files at a start.
+const readyTimeout = 2 * time.Minute
+
+// StartEmbedded starts a server and waits until it has recovered its files.
+func StartEmbedded(cfg EmbeddedConfig) (*Embedded, error) {
+	s, err := server.NewServer(&server.Options{
+		ServerName: "serviceful", DontListen: true, NoSigs: true,
+		JetStream: true, StoreDir: cfg.Dir, JetStreamMaxStore: cfg.MaxStore, JetStreamMaxMemory: 16 << 20,
+		MaxPayload:      MaxPayload,
+		JetStreamLimits: server.JSLimitOpts{DefaultMaxConsumers: 10_000},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("configuring the NATS server: %w", err)
+	}
+	s.SetLoggerV2(natsLogger{cfg.Logger}, false, false, false)
+	s.Start()
+	if !s.ReadyForConnections(readyTimeout) {
+		s.Shutdown()
+		return nil, errors.New("starting the NATS server: it is not ready")
+	}
+	if !s.JetStreamEnabled() {
+		s.Shutdown()
+		return nil, fmt.Errorf("starting the NATS server: it cannot use %s", cfg.Dir)
+	}
+	return &Embedded{server: s}, nil
+}
+
+// Connect opens a connection to the server. name shows up in its logs.
+func (e *Embedded) Connect(name string) (*nats.Conn, error) {
+	nc, err := nats.Connect("", nats.InProcessServer(e.server), nats.Name(name), nats.MaxReconnects(-1))
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the NATS server: %w", err)
+	}
+	return nc, nil
+}
+
+// Healthy reports whether JetStream still works: a full disk disables it for
+// good.
+func (e *Embedded) Healthy() bool { return e.server.JetStreamEnabled() }
+
+// Stop writes everything out and waits until the server has ended.
+func (e *Embedded) Stop() {
+	e.server.Shutdown()
+	e.server.WaitForShutdown()
+}
+
+// natsLogger passes the server's warnings and errors on.
+type natsLogger struct{ log *slog.Logger }
+
+func (natsLogger) Noticef(string, ...any) {}
+func (natsLogger) Debugf(string, ...any)  {}
+func (natsLogger) Tracef(string, ...any)  {}
+func (l natsLogger) Warnf(format string, v ...any) {
+	l.log.Warn("nats server", "message", fmt.Sprintf(format, v...))
+}
+func (l natsLogger) Errorf(format string, v ...any) {
+	l.log.Error("nats server", "message", fmt.Sprintf(format, v...))
+}
+func (l natsLogger) Fatalf(format string, v ...any) { l.Errorf(format, v...) }

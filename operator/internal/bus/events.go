@@ -1,0 +1,90 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"github.com/serviceful/serviceful/operator/internal/envelope"
+	"github.com/serviceful/serviceful/operator/internal/event"
+	"github.com/serviceful/serviceful/operator/internal/names"
+)
+
+// The headers of an atomic batch (ADR-50).
+const (
+	headerBatchID       = "Nats-Batch-Id"
+	headerBatchSequence = "Nats-Batch-Sequence"
+	headerBatchCommit   = "Nats-Batch-Commit"
+)
+
+// PublishEvents stores valid events in a namespace's log: all or none, except
+// that those already stored (same source and id, within the duplicate window)
+// stay as they are. It returns when the server has said so.
+func (b *Bus) PublishEvents(ctx context.Context, namespace string, events []*event.Event) error {
+	if len(events) == 1 {
+		_, err := b.Store(ctx, eventMessage(namespace, events[0]))
+		return err
+	}
+	messages := make([]*envelope.Message, len(events))
+	for i, e := range events {
+		messages[i] = eventMessage(namespace, e)
+	}
+	err := b.storeBatch(ctx, messages)
+	if !hasCode(err, codeBatchDuplicate) {
+		return explain("storing a batch", err)
+	}
+	// One of them is stored already, and the server refuses the batch for it:
+	// one by one it tells which.
+	for _, m := range messages {
+		for _, key := range [...]string{headerBatchID, headerBatchSequence, headerBatchCommit} {
+			delete(m.Header, key)
+		}
+		if _, err := b.Store(ctx, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func eventMessage(namespace string, e *event.Event) *envelope.Message {
+	h := make(envelope.Header, len(e.Attributes)+2)
+	h[envelope.HeaderFormat] = []string{envelope.Format}
+	for _, a := range e.Attributes {
+		h[event.HeaderName(a.Name)] = []string{a.Value}
+	}
+	return &envelope.Message{
+		Subject: names.EventSubject(namespace, e.Type()), Header: h, Body: e.Data, ID: "e/" + e.Key(),
+	}
+}
+
+// storeBatch stores 2 to 1000 messages of one stream, all or none. Only the
+// last one is answered.
+func (b *Bus) storeBatch(ctx context.Context, messages []*envelope.Message) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	id := nuid.Next()
+	for i, m := range messages {
+		msg := natsMsg(m)
+		msg.Header.Set(headerBatchID, id)
+		msg.Header.Set(headerBatchSequence, strconv.Itoa(i+1))
+		if i < len(messages)-1 {
+			if err := b.nc.PublishMsg(msg); err != nil {
+				return fmt.Errorf("sending message %d of a batch: %w", i+1, err)
+			}
+			continue
+		}
+		msg.Header.Set(headerBatchCommit, "1")
+		return b.commitBatch(ctx, msg)
+	}
+	return nil
+}
+
+func (b *Bus) commitBatch(ctx context.Context, msg *nats.Msg) error {
+	_, err := b.js.PublishMsg(ctx, msg, jetstream.WithRetryAttempts(1), jetstream.WithRetryWait(50*time.Millisecond))
+	return err
+}

@@ -1,0 +1,126 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/serviceful/serviceful/operator/internal/envelope"
+	"github.com/serviceful/serviceful/operator/internal/names"
+)
+
+// MaxValue is the largest value of a key, in bytes.
+const MaxValue = 1 << 20
+
+// The headers of NATS's key-value buckets (ADR-8, ADR-43, ADR-48).
+const (
+	headerOperation = "KV-Operation"
+	headerMarker    = "Nats-Marker-Reason"
+	headerTTL       = "Nats-TTL"
+)
+
+func keySubject(namespace, bucket, key string) string {
+	return "$KV." + names.Bucket(namespace, bucket) + "." + key
+}
+
+// Entry is the value of a key and its revision.
+type Entry struct {
+	Value    []byte
+	Revision uint64
+}
+
+// Get reads a key; ErrNotFound if it has no value.
+func (b *Bus) Get(ctx context.Context, namespace, bucket, key string) (Entry, error) {
+	m, err := b.Last(ctx, names.BucketStream(namespace, bucket), keySubject(namespace, bucket, key))
+	if err != nil {
+		return Entry{}, err
+	}
+	if tombstone(m.Header) {
+		return Entry{Revision: m.Sequence}, ErrNotFound
+	}
+	return Entry{m.Body, m.Sequence}, nil
+}
+
+func tombstone(h envelope.Header) bool {
+	return h.Get(headerOperation) != "" || h.Get(headerMarker) != ""
+}
+
+// Condition is what must hold for a key to be changed; the zero Condition holds
+// always.
+type Condition struct {
+	Absent   bool   // the key has no value
+	Revision uint64 // it has this revision; 0: any
+}
+
+// Put sets a key for ttl (0: for good) if the condition holds, else it returns
+// ErrConflict. It returns the new revision.
+func (b *Bus) Put(ctx context.Context, namespace, bucket, key string, value []byte, c Condition, ttl time.Duration) (uint64, error) {
+	m := &envelope.Message{Subject: keySubject(namespace, bucket, key), Header: envelope.Header{}, Body: value}
+	if ttl > 0 {
+		m.Header.Set(headerTTL, ttl.String())
+	}
+	if !c.Absent {
+		return b.change(ctx, m, c)
+	}
+	stored, err := b.StoreIf(ctx, m, 0)
+	if !errors.Is(err, ErrConflict) {
+		return stored.Sequence, err
+	}
+	// Something is there: a value, or the mark of one that was deleted or
+	// has expired.
+	e, err := b.Get(ctx, namespace, bucket, key)
+	if !errors.Is(err, ErrNotFound) {
+		return 0, errors.Join(err, ErrConflict)
+	}
+	stored, err = b.StoreIf(ctx, m, e.Revision)
+	return stored.Sequence, err
+}
+
+// DeleteKey removes a key if the condition holds, else it returns ErrConflict.
+// A key without a value is removed already.
+func (b *Bus) DeleteKey(ctx context.Context, namespace, bucket, key string, c Condition) error {
+	m := &envelope.Message{
+		Subject: keySubject(namespace, bucket, key),
+		Header:  envelope.Header{headerOperation: {"DEL"}, headerTTL: {tombstonesKept.String()}},
+	}
+	_, err := b.change(ctx, m, c)
+	return err
+}
+
+func (b *Bus) change(ctx context.Context, m *envelope.Message, c Condition) (uint64, error) {
+	if c.Revision == 0 {
+		stored, err := b.Store(ctx, m)
+		return stored.Sequence, err
+	}
+	stored, err := b.StoreIf(ctx, m, c.Revision)
+	return stored.Sequence, err
+}
+
+// Keys lists up to limit keys that begin with prefix, in no promised order,
+// from the place that after marks (0: the beginning). next marks where the rest
+// begins; 0 when there is none. A prefix that ends at a dot is looked up; any
+// other is a scan of the whole bucket.
+func (b *Bus) Keys(ctx context.Context, namespace, bucket, prefix string, limit int, after uint64) (keys []string, next uint64, err error) {
+	filter := ">"
+	if strings.HasSuffix(prefix, ".") {
+		filter = prefix + ">"
+	}
+	root := keySubject(namespace, bucket, "")
+	from := place{stream: names.BucketStream(namespace, bucket), subject: root + filter, after: after, headersOnly: true}
+	keys = []string{}
+	err = b.scan(ctx, from, func(m *envelope.Message, more bool) (bool, error) {
+		key := strings.TrimPrefix(m.Subject, root)
+		if !tombstone(m.Header) && strings.HasPrefix(key, prefix) {
+			keys = append(keys, key)
+		}
+		if len(keys) < limit {
+			return true, nil
+		}
+		if more {
+			next = m.Sequence
+		}
+		return false, nil
+	})
+	return keys, next, err
+}

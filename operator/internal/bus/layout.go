@@ -1,0 +1,154 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/serviceful/serviceful/operator/internal/names"
+	"github.com/serviceful/serviceful/operator/internal/wiring"
+)
+
+// How long things are kept, and how long a message may be in silence.
+const (
+	eventsKept     = 7 * 24 * time.Hour
+	resultsKept    = 24 * time.Hour
+	tombstonesKept = 24 * time.Hour // of deleted keys
+	dedupeWindow   = time.Minute    // 163 bytes of memory an id: short on purpose
+
+	// AckWait is how long the server waits for a sign of life of a delivered
+	// message before it delivers it again. Those at work are kept by heartbeats.
+	AckWait = 15 * time.Second
+)
+
+// Layout creates, changes and removes streams, consumers and buckets: the
+// control plane's hand on NATS.
+type Layout struct {
+	Bus     *Bus
+	Mailbox bool // keep what was mailed in a stream of its own: the laptop
+}
+
+// Apply brings NATS to what a snapshot needs: streams, buckets and consumers.
+// It never removes a stream or a bucket.
+func (l Layout) Apply(ctx context.Context, s *wiring.Snapshot) error {
+	for namespace := range s.Namespaces() {
+		if err := l.ensureStreams(ctx, namespace); err != nil {
+			return err
+		}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(16)
+	for _, f := range s.Functions {
+		for bucket := range f.Buckets {
+			g.Go(func() error { return l.ensure(ctx, bucketConfig(f.Name.Namespace, bucket)) })
+		}
+	}
+	for _, sub := range s.Subscriptions {
+		g.Go(func() error { return l.ensureConsumer(ctx, sub) })
+	}
+	return g.Wait()
+}
+
+func (l Layout) ensureStreams(ctx context.Context, namespace string) error {
+	configs := []jetstream.StreamConfig{
+		{
+			Name: names.Events(namespace), Subjects: names.EventSubjects(namespace), MaxAge: eventsKept,
+			AllowMsgSchedules: true, AllowAtomicPublish: true,
+		},
+		{
+			Name: names.Work(namespace), Subjects: names.WorkSubjects(namespace), Retention: jetstream.WorkQueuePolicy,
+			AllowMsgSchedules: true,
+		},
+		{Name: names.Dead(namespace), Subjects: []string{"dead." + namespace + ".>"}},
+		{Name: names.Results(namespace), Subjects: names.ResultSubjects(namespace), MaxAge: resultsKept, MaxMsgsPerSubject: 1},
+	}
+	if l.Mailbox {
+		configs = append(configs, jetstream.StreamConfig{
+			Name: names.Mailbox(namespace), Subjects: []string{names.MailboxSubject(namespace, ">")}, MaxMsgsPerSubject: 1,
+		})
+	}
+	for _, cfg := range configs {
+		if err := l.ensure(ctx, cfg); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bucketConfig is a key-value bucket as NATS clients expect it, but for Discard
+// Old, which later allows schedules beside the keys.
+func bucketConfig(namespace, bucket string) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name: names.BucketStream(namespace, bucket), Subjects: []string{keySubject(namespace, bucket, ">")},
+		MaxMsgsPerSubject: 1, AllowRollup: true, DenyDelete: true, AllowMsgTTL: true, SubjectDeleteMarkerTTL: tombstonesKept,
+	}
+}
+
+func (l Layout) ensure(ctx context.Context, cfg jetstream.StreamConfig) error {
+	cfg.Storage, cfg.AllowDirect, cfg.Duplicates = jetstream.FileStorage, true, dedupeWindow
+	if _, err := l.Bus.js.CreateOrUpdateStream(ctx, cfg); err != nil {
+		return fmt.Errorf("ensuring stream %q: %w", cfg.Name, err)
+	}
+	return nil
+}
+
+func (l Layout) ensureConsumer(ctx context.Context, s *wiring.Subscription) error {
+	cfg := jetstream.ConsumerConfig{
+		Durable: s.Consumer, FilterSubjects: s.Filters,
+		AckPolicy: jetstream.AckExplicitPolicy, AckWait: AckWait, MaxAckPending: s.Concurrency,
+		MaxDeliver: -1, MaxWaiting: 128, DeliverPolicy: jetstream.DeliverAllPolicy,
+	}
+	if s.Stream == names.Events(s.Function.Namespace) {
+		cfg.DeliverPolicy = jetstream.DeliverNewPolicy
+	}
+	if _, err := l.Bus.js.CreateOrUpdateConsumer(ctx, s.Stream, cfg); err != nil {
+		return fmt.Errorf("ensuring consumer %q of stream %q: %w", s.Consumer, s.Stream, err)
+	}
+	return nil
+}
+
+// Orphans are the consumers of a namespace that no subscription of the snapshot
+// uses: those of triggers that were removed.
+func (l Layout) Orphans(ctx context.Context, namespace string, s *wiring.Snapshot) ([]Orphan, error) {
+	used := map[string]bool{}
+	for _, sub := range s.Subscriptions {
+		used[sub.Key()] = true
+	}
+	var out []Orphan
+	for _, name := range []string{names.Events(namespace), names.Work(namespace)} {
+		stream, err := l.Bus.js.Stream(ctx, name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, explain(fmt.Sprintf("looking up stream %q", name), err)
+		}
+		list := stream.ConsumerNames(ctx)
+		for consumer := range list.Name() {
+			function, trigger, ok := names.ParseConsumer(consumer)
+			if ok && !used[name+"/"+consumer] {
+				out = append(out, Orphan{name, consumer, names.Function{Namespace: namespace, Name: function}, trigger})
+			}
+		}
+		if err := list.Err(); err != nil {
+			return nil, explain(fmt.Sprintf("listing the consumers of %q", name), err)
+		}
+	}
+	return out, nil
+}
+
+// Namespaces are those that have an event stream.
+func (l Layout) Namespaces(ctx context.Context) ([]string, error) {
+	var out []string
+	list := l.Bus.js.StreamNames(ctx)
+	for name := range list.Name() {
+		if namespace, ok := names.ParseEvents(name); ok {
+			out = append(out, namespace)
+		}
+	}
+	return out, explain("listing the streams", list.Err())
+}

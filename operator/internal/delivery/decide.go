@@ -1,0 +1,136 @@
+package delivery
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// Message is what a policy has to know of a message.
+type Message struct {
+	Attempts int       // calls made before this one
+	Tries    int       // how often it was put off before, called or not
+	Due      time.Time // when it was first due
+}
+
+// Outcome is what happened when a message was handed to its function.
+type Outcome struct {
+	Called     bool          // the function got the request, or may have
+	Status     int           // of its answer; 0 where there was none
+	Problem    string        // in one sentence, what went wrong; "" after a good answer
+	RetryAfter time.Duration // of its answer; 0 where there was none
+	Refused    string        // why the events in a 2xx answer may not be published; "" where they may
+}
+
+// Action is what is done with a message.
+type Action int
+
+const (
+	// Succeed: it is done.
+	Succeed Action = iota
+	// Retry: a copy is stored, due after Delay, and the message is done.
+	Retry
+	// Fail: a call is done, with an answer that says it failed.
+	Fail
+	// Die: it is stored as a dead letter and done.
+	Die
+)
+
+// Reasons of a dead letter.
+const (
+	ReasonRetriesUsedUp  = "RetriesUsedUp"  // every call that the policy allows was made
+	ReasonMaxAge         = "MaxAge"         // it was not done maxAge after it was due
+	ReasonRejected       = "Rejected"       // a final status: calling again would not help
+	ReasonEmitRefused    = "EmitRefused"    // the answer held an event that is malformed or not in emits
+	ReasonMalformed      = "Malformed"      // the stored message cannot be read
+	ReasonTriggerRemoved = "TriggerRemoved" // its trigger or Function was removed
+)
+
+// Verdict is what becomes of a message, and why.
+type Verdict struct {
+	Action   Action
+	Attempts int           // calls made, this one included
+	Delay    time.Duration // before the next call; for Retry
+	Reason   string        // for Die
+	Message  string        // the last problem in one sentence; "" for Succeed
+}
+
+// Decide says what becomes of message m after outcome o at the time now. dice
+// is a random number in [0,1) that spreads retries over their pause (full
+// jitter: aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter).
+func Decide(p Policy, m Message, o Outcome, now time.Time, dice float64) Verdict {
+	v := Verdict{Attempts: m.Attempts, Message: o.Problem}
+	if o.Called {
+		v.Attempts++
+	}
+	if v.Message == "" && (o.Status < 200 || o.Status > 299) {
+		v.Message = fmt.Sprintf("the function answered %d %s", o.Status, http.StatusText(o.Status))
+	}
+	switch {
+	case !o.Called:
+		v.Action, v.Delay = Retry, uncalledDelay(p, m.Tries, dice)
+	case o.Status >= 200 && o.Status <= 299 && o.Refused != "":
+		v.Action, v.Reason, v.Message = Die, ReasonEmitRefused, o.Refused
+	case o.Status >= 200 && o.Status <= 299:
+		v.Action, v.Message = Succeed, ""
+	case !retriable(p.Source, o.Status) && p.Source == Call:
+		v.Action = Fail
+	case !retriable(p.Source, o.Status):
+		v.Action, v.Reason = Die, ReasonRejected
+	case v.Attempts > p.Retry:
+		v.Action, v.Reason = Die, ReasonRetriesUsedUp
+	default:
+		v.Action, v.Delay = Retry, calledDelay(p, v.Attempts, o.RetryAfter, dice)
+	}
+	if v.Action == Retry && now.Sub(m.Due) > p.MaxAge {
+		v.Action, v.Delay, v.Reason = Die, 0, ReasonMaxAge
+	}
+	return v
+}
+
+// Overdue reports whether m may not be called any more at the time now, and the
+// verdict then.
+func Overdue(p Policy, m Message, now time.Time) (Verdict, bool) {
+	if now.Sub(m.Due) <= p.MaxAge {
+		return Verdict{}, false
+	}
+	return Verdict{
+		Action: Die, Attempts: m.Attempts, Reason: ReasonMaxAge,
+		Message: fmt.Sprintf("it was due at %s, and maxAge is %s", m.Due.UTC().Format(time.RFC3339), p.MaxAge),
+	}, true
+}
+
+// Malformed is the verdict for a stored message that cannot be read.
+func Malformed(err error) Verdict {
+	return Verdict{Action: Die, Reason: ReasonMalformed, Message: err.Error()}
+}
+
+// retriable reports whether a call that ended with status (0: no answer) may be
+// made again.
+func retriable(s Source, status int) bool {
+	switch {
+	case status == 0, status >= 500, status == http.StatusRequestTimeout, status == http.StatusTooManyRequests:
+		return true
+	case status == http.StatusNotFound, status == http.StatusConflict:
+		return s == Event
+	case status < 200:
+		return true // an interim status as the final one: a broken answer
+	}
+	return false
+}
+
+// calledDelay is the pause after attempts calls: jittered backoff, or longer
+// where the function asked for it.
+func calledDelay(p Policy, attempts int, retryAfter time.Duration, dice float64) time.Duration {
+	d := jitter(p.backoff(attempts), dice)
+	return max(d, min(retryAfter, p.RetryAfterMax))
+}
+
+// uncalledDelay is the pause after a try in which the function was not called.
+func uncalledDelay(p Policy, tries int, dice float64) time.Duration {
+	return jitter(min(p.backoff(tries+1), maxUncalledDelay), dice)
+}
+
+func jitter(d time.Duration, dice float64) time.Duration {
+	return time.Duration(float64(d) * dice)
+}

@@ -1,0 +1,141 @@
+package dispatch
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/serviceful/serviceful/operator/internal/bus"
+	"github.com/serviceful/serviceful/operator/internal/envelope"
+	"github.com/serviceful/serviceful/operator/internal/event"
+	"github.com/serviceful/serviceful/operator/internal/invoke"
+	"github.com/serviceful/serviceful/operator/internal/mail"
+	"github.com/serviceful/serviceful/operator/internal/names"
+	"github.com/serviceful/serviceful/operator/internal/wiring"
+)
+
+// World gives a ready instance of a function, starting one where there is none.
+// Its errors mean that the function was not called.
+type World interface {
+	Acquire(ctx context.Context, f names.Function) (invoke.Lease, error)
+}
+
+// Source hands out the messages of a durable consumer.
+type Source interface {
+	Consume(ctx context.Context, stream, consumer string, max int, handle func(*bus.Delivered)) (stop func(), err error)
+}
+
+// Keeper stores what a settled message leaves behind.
+type Keeper interface {
+	Store(ctx context.Context, m *envelope.Message) (bus.Stored, error)
+	Bury(ctx context.Context, m *envelope.Message, end bus.Ending) error
+	StoreResult(ctx context.Context, item names.WorkItem, state envelope.State, end bus.Ending) error
+}
+
+// EventLog stores the events that functions answer with.
+type EventLog interface {
+	PublishEvents(ctx context.Context, namespace string, events []*event.Event) error
+}
+
+// Mailer hands a mail over for good.
+type Mailer interface {
+	Send(ctx context.Context, namespace string, m mail.Message) error
+}
+
+var (
+	_ Source   = (*bus.Bus)(nil)
+	_ Keeper   = (*bus.Bus)(nil)
+	_ EventLog = (*bus.Bus)(nil)
+)
+
+// Config is what a Dispatcher needs; all but Grace and Transport is required.
+type Config struct {
+	Source    Source
+	Keeper    Keeper
+	Events    EventLog
+	World     World
+	Mailer    Mailer
+	Snapshot  func() *wiring.Snapshot // the current one
+	Transport http.RoundTripper       // default: invoke.NewTransport
+	Grace     time.Duration           // for calls under way when it stops; default 10 s
+	Logger    *slog.Logger
+}
+
+// Dispatcher runs a worker for each subscription.
+type Dispatcher struct {
+	cfg     Config
+	mu      sync.Mutex // of workers, and held while they start and stop
+	workers map[string]*worker
+}
+
+// New is a Dispatcher without workers.
+func New(cfg Config) (*Dispatcher, error) {
+	if cfg.Source == nil || cfg.Keeper == nil || cfg.Events == nil || cfg.World == nil || cfg.Mailer == nil || cfg.Snapshot == nil || cfg.Logger == nil {
+		return nil, errors.New("dispatch: the configuration is not complete")
+	}
+	if cfg.Transport == nil {
+		cfg.Transport = invoke.NewTransport()
+	}
+	cfg.Grace = cmp.Or(cfg.Grace, 10*time.Second)
+	return &Dispatcher{cfg: cfg, workers: map[string]*worker{}}, nil
+}
+
+// Apply starts a worker for each subscription of s whose consumer exists, stops
+// those of subscriptions that are gone, and hands changed ones their new
+// subscription. It returns when that is so; a call under way on a subscription
+// that is gone gets Grace to end.
+func (d *Dispatcher) Apply(ctx context.Context, s *wiring.Snapshot) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	wanted := make(map[string]*wiring.Subscription, len(s.Subscriptions))
+	for _, sub := range s.Subscriptions {
+		wanted[sub.Key()] = sub
+	}
+	var gone []*worker
+	for key, w := range d.workers {
+		if wanted[key] == nil {
+			gone = append(gone, w)
+			delete(d.workers, key)
+		}
+	}
+	stopAll(gone)
+	var errs []error
+	for key, sub := range wanted {
+		if w := d.workers[key]; w != nil {
+			w.sub.Store(sub)
+			continue
+		}
+		w := newWorker(&d.cfg, sub)
+		if err := w.start(ctx); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		d.workers[key] = w
+	}
+	return errors.Join(errs...)
+}
+
+// Stop stops all workers: first the pulling, then, after Grace, the calls still
+// under way. What was not settled is handed back.
+func (d *Dispatcher) Stop() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all := make([]*worker, 0, len(d.workers))
+	for _, w := range d.workers {
+		all = append(all, w)
+	}
+	clear(d.workers)
+	stopAll(all)
+}
+
+func stopAll(workers []*worker) {
+	var wg sync.WaitGroup
+	for _, w := range workers {
+		wg.Go(w.stop)
+	}
+	wg.Wait()
+}

@@ -1,0 +1,139 @@
+package envelope
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/serviceful/serviceful/operator/internal/names"
+)
+
+// Format is the version of this package's form, in the header HeaderFormat.
+const Format = "1"
+
+// The headers of a stored message that are ours.
+const (
+	HeaderFormat  = "Serviceful-Format"  // "1"
+	HeaderRequest = "Serviceful-Request" // JSON of Request
+	HeaderAttempt = "Serviceful-Attempt" // calls made so far; absent: 0
+	HeaderTries   = "Serviceful-Tries"   // times it was put off so far; absent: 0
+	HeaderOrigin  = "Serviceful-Origin"  // what the message was at first: a stream sequence or an id
+	HeaderFirst   = "Serviceful-First"   // RFC 3339, when it was first stored
+	HeaderResult  = "Serviceful-Result"  // JSON of Result
+	HeaderDead    = "Serviceful-Dead"    // JSON of DeadLetter
+	HeaderRecord  = "Serviceful-Record"  // JSON of an idempotency record
+)
+
+// Header is the headers of a message; keys are used exactly as they are.
+type Header map[string][]string
+
+// Get is the first value of a key, or "".
+func (h Header) Get(key string) string {
+	if v := h[key]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+// Set replaces the values of a key.
+func (h Header) Set(key, value string) { h[key] = []string{value} }
+
+// Message is a message as it is stored, or is to be.
+type Message struct {
+	Subject  string
+	Header   Header
+	Body     []byte
+	ID       string    // of the step that stores it (Nats-Msg-Id); "" for none
+	Sequence uint64    // in its stream; 0 until it is stored
+	Stored   time.Time // when; zero until it is stored
+}
+
+// New is a message in this package's form.
+func New(subject string, body []byte) *Message {
+	return &Message{Subject: subject, Header: Header{HeaderFormat: {Format}}, Body: body}
+}
+
+// Progress is how far a message has come.
+type Progress struct {
+	Attempts int
+	Tries    int
+	Origin   string
+	First    time.Time
+}
+
+// Progress reads how far m has come. A message that was never put off is its
+// own origin: the id its subject ends in, or its stream sequence.
+func (m *Message) Progress() (Progress, error) {
+	if f := m.Header.Get(HeaderFormat); f != Format {
+		return Progress{}, fmt.Errorf("the message has format %q, not %q", f, Format)
+	}
+	p := Progress{Origin: m.Header.Get(HeaderOrigin), First: m.Stored}
+	if p.Origin == "" {
+		p.Origin = strconv.FormatUint(m.Sequence, 10)
+		if item, ok := names.ParseWork(m.Subject); ok {
+			p.Origin = item.ID
+		}
+		return p, nil
+	}
+	var err error
+	if p.Attempts, err = strconv.Atoi(m.Header.Get(HeaderAttempt)); err != nil {
+		return p, fmt.Errorf("reading %s: %w", HeaderAttempt, err)
+	}
+	if p.Tries, err = strconv.Atoi(m.Header.Get(HeaderTries)); err != nil {
+		return p, fmt.Errorf("reading %s: %w", HeaderTries, err)
+	}
+	if p.First, err = time.Parse(time.RFC3339Nano, m.Header.Get(HeaderFirst)); err != nil {
+		return p, fmt.Errorf("reading %s: %w", HeaderFirst, err)
+	}
+	return p, nil
+}
+
+// The schedule headers of the NATS server (ADR-51). The time is written to the
+// nanosecond: nats.go's own option cuts it to seconds, and the message is early.
+const (
+	headerSchedule       = "Nats-Schedule"
+	headerScheduleTarget = "Nats-Schedule-Target"
+)
+
+// Retry is the copy of m that is stored as a schedule: due at the given time on
+// the subject target, having come as far as p. Storing it twice stores it once.
+func Retry(m *Message, target string, p Progress, due time.Time) *Message {
+	h := carried(m.Header)
+	h.Set(HeaderAttempt, strconv.Itoa(p.Attempts))
+	h.Set(HeaderTries, strconv.Itoa(p.Tries))
+	h.Set(HeaderOrigin, p.Origin)
+	h.Set(HeaderFirst, p.First.UTC().Format(time.RFC3339Nano))
+	h.Set(headerSchedule, "@at "+due.UTC().Format(time.RFC3339Nano))
+	h.Set(headerScheduleTarget, target)
+	return &Message{
+		Subject: names.Schedule(target), Header: h, Body: m.Body,
+		ID: "r/" + target + "/" + strconv.Itoa(p.Tries),
+	}
+}
+
+// carried is the headers that a copy of a message keeps: all but the server's.
+func carried(h Header) Header {
+	out := maps.Clone(h)
+	maps.DeleteFunc(out, func(key string, _ []string) bool { return strings.HasPrefix(key, "Nats-") })
+	return out
+}
+
+// setJSON keeps v in a header. v is one of this package's own structs, which
+// always can be encoded.
+func setJSON(h Header, key string, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("envelope: encoding %s: %v", key, err))
+	}
+	h.Set(key, string(b))
+}
+
+func getJSON(h Header, key string, v any) error {
+	if err := json.Unmarshal([]byte(h.Get(key)), v); err != nil {
+		return fmt.Errorf("reading %s: %w", key, err)
+	}
+	return nil
+}

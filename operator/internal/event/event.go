@@ -1,0 +1,179 @@
+package event
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/serviceful/serviceful/operator/internal/names"
+)
+
+// MaxBatch is the most events that one batch may hold: the limit of an atomic
+// publish of the NATS server.
+const MaxBatch = 1000
+
+// MaxAttributes is the most bytes that the names and values of an event's
+// attributes may take together.
+const MaxAttributes = 32 << 10
+
+// Attribute is one context attribute or extension: a lower-case name without
+// the "ce-" prefix, and its value as the HTTP binding writes it in a header
+// (percent-encoded outside printable ASCII). The content type of the data is
+// the attribute "datacontenttype".
+type Attribute struct{ Name, Value string }
+
+// Event is one CloudEvent.
+type Event struct {
+	Attributes []Attribute
+	Data       []byte
+}
+
+// Get is the value of an attribute as a header spells it, or "".
+func (e *Event) Get(name string) string {
+	for i := range e.Attributes {
+		if e.Attributes[i].Name == name {
+			return e.Attributes[i].Value
+		}
+	}
+	return ""
+}
+
+// Set replaces or adds an attribute.
+func (e *Event) Set(name, value string) {
+	if i := slices.IndexFunc(e.Attributes, func(a Attribute) bool { return a.Name == name }); i >= 0 {
+		e.Attributes[i].Value = value
+		return
+	}
+	e.Attributes = append(e.Attributes, Attribute{name, value})
+}
+
+// ID, Source and Type are the attributes that every event has; source and id
+// together name it.
+func (e *Event) ID() string     { return e.Get("id") }
+func (e *Event) Source() string { return e.Get("source") }
+func (e *Event) Type() string   { return e.Get("type") }
+
+// ErrInvalid is what every error of this package about the event itself wraps:
+// the sender must mend it.
+var ErrInvalid = errors.New("not a valid CloudEvent")
+
+func invalid(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, args...))
+}
+
+// Validate checks what CloudEvents 1.0 demands of the attributes, and that the
+// type can be a subject (names.ValidEventType).
+func (e *Event) Validate() error {
+	size := 0
+	for i, a := range e.Attributes {
+		if !validName(a.Name) {
+			return invalid("attribute name %q: only a-z and 0-9 are allowed", a.Name)
+		}
+		if !validValue(a.Value) {
+			return invalid("attribute %q holds a character that a header cannot carry", a.Name)
+		}
+		for j := range i {
+			if e.Attributes[j].Name == a.Name {
+				return invalid("attribute %q is given twice", a.Name)
+			}
+		}
+		size += len(a.Name) + len(a.Value)
+	}
+	if size > MaxAttributes {
+		return invalid("its attributes take %d bytes, more than %d", size, MaxAttributes)
+	}
+	if v := e.Get("specversion"); v != "1.0" {
+		return invalid(`specversion is %q, not "1.0"`, v)
+	}
+	for _, name := range [...]string{"id", "source", "type"} {
+		if e.Get(name) == "" {
+			return invalid("the attribute %q is missing", name)
+		}
+	}
+	if t := e.Type(); !names.ValidEventType(t) {
+		return invalid("type %q: a type is dot-separated words of A-Z a-z 0-9 _ -, at most %d characters", t, names.MaxEventType)
+	}
+	if t := e.Get("time"); t != "" {
+		if _, err := time.Parse(time.RFC3339Nano, t); err != nil {
+			return invalid("time %q is not an RFC 3339 time", t)
+		}
+	}
+	return nil
+}
+
+func validName(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// validValue reports whether s is visible ASCII and spaces: what the HTTP
+// binding leaves in a header after encoding.
+func validValue(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// Encode writes an attribute's value as the HTTP binding does in a header:
+// space, '"', '%' and everything outside printable ASCII percent-encoded.
+func Encode(s string) string {
+	plain := func(c byte) bool { return c > ' ' && c <= '~' && c != '"' && c != '%' }
+	i := 0
+	for i < len(s) && plain(s[i]) {
+		i++
+	}
+	if i == len(s) {
+		return s
+	}
+	var b strings.Builder
+	b.WriteString(s[:i])
+	for ; i < len(s); i++ {
+		if plain(s[i]) {
+			b.WriteByte(s[i])
+		} else {
+			fmt.Fprintf(&b, "%%%02X", s[i])
+		}
+	}
+	return b.String()
+}
+
+// Decode is the inverse of Encode; what is not an encoding stays as it is.
+func Decode(s string) string {
+	if !strings.Contains(s, "%") {
+		return s
+	}
+	b := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' && i+2 < len(s) {
+			hi, lo := unhex(s[i+1]), unhex(s[i+2])
+			if hi >= 0 && lo >= 0 {
+				b = append(b, byte(hi<<4|lo))
+				i += 2
+				continue
+			}
+		}
+		b = append(b, s[i])
+	}
+	return string(b)
+}
+
+func unhex(c byte) int {
+	switch {
+	case c >= '0' && c <= '9':
+		return int(c - '0')
+	case c >= 'a' && c <= 'f':
+		return int(c-'a') + 10
+	case c >= 'A' && c <= 'F':
+		return int(c-'A') + 10
+	}
+	return -1
+}

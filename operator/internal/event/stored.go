@@ -1,0 +1,53 @@
+package event
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+)
+
+// headerPrefix begins the header of each attribute, in HTTP and in NATS.
+const headerPrefix = "ce-"
+
+// headerNames holds the headers of the usual attributes, so that the hot path
+// does not build them.
+var headerNames = map[string]string{
+	"id": "ce-id", "source": "ce-source", "type": "ce-type", "specversion": "ce-specversion", "time": "ce-time",
+	"subject": "ce-subject", "dataschema": "ce-dataschema", "datacontenttype": "Content-Type", "traceparent": "ce-traceparent",
+}
+
+// HeaderName is the header that carries an attribute: "ce-<name>", or
+// Content-Type for the content type of the data.
+func HeaderName(attribute string) string {
+	if h, ok := headerNames[attribute]; ok {
+		return h
+	}
+	return headerPrefix + attribute
+}
+
+// FromStored reads an event back from the headers of a stored message. It does
+// not validate: what is stored was valid.
+func FromStored(header map[string][]string, data []byte) *Event {
+	e := &Event{Attributes: make([]Attribute, 0, 8), Data: data}
+	for key, values := range header {
+		if len(values) == 0 {
+			continue
+		}
+		if name, ok := strings.CutPrefix(key, headerPrefix); ok {
+			e.Attributes = append(e.Attributes, Attribute{name, values[0]})
+		} else if key == "Content-Type" {
+			e.Attributes = append(e.Attributes, Attribute{"datacontenttype", values[0]})
+		}
+	}
+	return e
+}
+
+// Key is a short name for the pair of source and id, by which CloudEvents tells
+// events apart: 16 bytes of its hash, in hexadecimal.
+func (e *Event) Key() string {
+	h := sha256.New()
+	h.Write([]byte(e.Source()))
+	h.Write([]byte{0})
+	h.Write([]byte(e.ID()))
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}

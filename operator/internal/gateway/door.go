@@ -1,0 +1,163 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/serviceful/serviceful/operator/internal/bus"
+	"github.com/serviceful/serviceful/operator/internal/envelope"
+	"github.com/serviceful/serviceful/operator/internal/invoke"
+	"github.com/serviceful/serviceful/operator/internal/names"
+	"github.com/serviceful/serviceful/operator/internal/route"
+	"github.com/serviceful/serviceful/operator/internal/serve"
+	"github.com/serviceful/serviceful/operator/internal/wiring"
+)
+
+// Default limits of a request's body, in bytes.
+const (
+	DefaultSyncBody  = 10 << 20
+	DefaultAsyncBody = 1 << 20
+)
+
+// World gives a ready instance of a function, starting one where there is none.
+type World interface {
+	Acquire(ctx context.Context, f names.Function) (invoke.Lease, error)
+}
+
+// Inbox stores calls, each once for its Idempotency-Key.
+type Inbox interface {
+	Store(ctx context.Context, m *envelope.Message) (bus.Stored, error)
+	StoreOnce(ctx context.Context, k bus.Key, newID string, make func(id string) *envelope.Message) (string, error)
+}
+
+// Calls knows what became of a stored call.
+type Calls interface {
+	FindCall(ctx context.Context, namespace, id string) (bus.Call, error)
+	CancelCall(ctx context.Context, namespace, id string) (bool, error)
+}
+
+var (
+	_ Inbox = (*bus.Bus)(nil)
+	_ Calls = (*bus.Bus)(nil)
+)
+
+// Config is what the door needs; everything is required but the limits and
+// Transport.
+type Config struct {
+	World     World
+	Inbox     Inbox
+	Calls     Calls
+	Snapshot  func() *wiring.Snapshot // the current one
+	Ready     func() error            // nil when everything is wired
+	SyncBody  int64                   // bytes; default DefaultSyncBody
+	AsyncBody int64                   // bytes; default DefaultAsyncBody
+	Transport http.RoundTripper       // default: invoke.NewTransport
+	Logger    *slog.Logger
+}
+
+// Door is the public door.
+type Door struct {
+	cfg   Config
+	proxy *proxy
+}
+
+// New is a door. It fails when the configuration is not complete.
+func New(cfg Config) (*Door, error) {
+	if cfg.World == nil || cfg.Inbox == nil || cfg.Calls == nil || cfg.Snapshot == nil || cfg.Ready == nil || cfg.Logger == nil {
+		return nil, errors.New("gateway: the configuration is not complete")
+	}
+	if cfg.SyncBody <= 0 {
+		cfg.SyncBody = DefaultSyncBody
+	}
+	if cfg.AsyncBody <= 0 {
+		cfg.AsyncBody = DefaultAsyncBody
+	}
+	if cfg.Transport == nil {
+		cfg.Transport = invoke.NewTransport()
+	}
+	return &Door{cfg: cfg, proxy: newProxy(cfg)}, nil
+}
+
+// ServeHTTP serves one request.
+func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := d.serve(w, r); err != nil {
+		serve.WriteProblem(w, explain(err))
+	}
+}
+
+func (d *Door) serve(w http.ResponseWriter, r *http.Request) error {
+	path := r.URL.EscapedPath()
+	switch {
+	case strings.HasPrefix(path, "/calls/"):
+		return d.calls(w, r, strings.TrimPrefix(path, "/calls/"))
+	case path == "/healthz":
+		w.WriteHeader(http.StatusOK)
+		return nil
+	case path == "/readyz":
+		if err := d.cfg.Ready(); err != nil {
+			return serve.NewProblem(http.StatusServiceUnavailable, "not-ready", "%v", err)
+		}
+		w.WriteHeader(http.StatusOK)
+		return nil
+	}
+	snapshot := d.cfg.Snapshot()
+	rt, params, ok := snapshot.Match(r.Host, r.Method, path)
+	if !ok {
+		if allowed := snapshot.Allowed(r.Host, path); len(allowed) > 0 {
+			w.Header().Set("Allow", strings.Join(allowed, ", "))
+			return serve.NewProblem(http.StatusMethodNotAllowed, "method-not-allowed", "%s takes %s", path, strings.Join(allowed, ", "))
+		}
+		return serve.NewProblem(http.StatusNotFound, "no-such-route", "no function has a route for %s %s", r.Method, path)
+	}
+	clean(r.Header)
+	if rt.Async {
+		return d.accept(w, r, rt, paramMap(params))
+	}
+	return d.proxy.serve(w, r, rt, paramMap(params))
+}
+
+// clean drops the headers that only the platform may set.
+func clean(h http.Header) {
+	for key := range h {
+		if invoke.Ours(key) {
+			delete(h, key)
+		}
+	}
+}
+
+func paramMap(params []route.Param) map[string]string {
+	if len(params) == 0 {
+		return nil
+	}
+	out := make(map[string]string, len(params))
+	for _, p := range params {
+		out[p.Name] = p.Value
+	}
+	return out
+}
+
+// explain turns what a world or the bus says into a problem.
+func explain(err error) error {
+	var start *invoke.StartError
+	switch {
+	case errors.As(err, &start):
+		p := serve.NewProblem(http.StatusBadGateway, "function-not-started", "function %s: %s", start.Function, start.Detail)
+		if start.Reason == invoke.NeverListened {
+			p.Status, p.Title = http.StatusGatewayTimeout, http.StatusText(http.StatusGatewayTimeout)
+		}
+		p.Lines = start.Lines
+		return p
+	case errors.Is(err, bus.ErrFull):
+		return serve.NewProblem(http.StatusInsufficientStorage, "store-full", "the message store is full; the request was not accepted")
+	case errors.Is(err, bus.ErrTooLarge):
+		return serve.NewProblem(http.StatusRequestEntityTooLarge, "body-too-large", "%v", err)
+	case errors.Is(err, bus.ErrKeyReused):
+		return serve.NewProblem(http.StatusUnprocessableEntity, "idempotency-key-reused", "%v", err)
+	case errors.Is(err, bus.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
+		return serve.NewProblem(http.StatusServiceUnavailable, "store-unavailable", "the message store did not answer; send the request again with an Idempotency-Key")
+	}
+	return err
+}

@@ -1,0 +1,186 @@
+// Package graph draws a wiring snapshot: who emits what to whom.
+//
+// It is pure: a snapshot in, the edges and their text as Mermaid or DOT out. It
+// imports wiring and names.
+package graph
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/serviceful/serviceful/operator/internal/delivery"
+	"github.com/serviceful/serviceful/operator/internal/names"
+	"github.com/serviceful/serviceful/operator/internal/wiring"
+)
+
+// Kind is what a node stands for.
+type Kind int
+
+// The kinds of nodes.
+const (
+	Function Kind = iota
+	Caller        // whoever calls the public door
+	Event         // an event type or pattern
+	Bucket
+	Mail
+)
+
+// Node is a thing in the graph. Nothing but callers is shared by namespaces.
+type Node struct {
+	Kind      Kind
+	Namespace string
+	Name      string
+}
+
+// Edge leads from one node to another. A dashed one is asynchronous.
+type Edge struct {
+	From, To Node
+	Label    string
+	Dashed   bool
+}
+
+// Edges are all edges of a snapshot, in a stable order. A function that emits a
+// pattern reaches every subscriber whose types it may match.
+func Edges(s *wiring.Snapshot) []Edge {
+	var out []Edge
+	for _, r := range s.Routes() {
+		out = append(out, Edge{Node{Caller, "", "HTTP"}, function(r.Function), verb(r) + " " + r.Path, r.Async})
+	}
+	subscribed := map[string][]string{} // by namespace
+	for _, sub := range s.Subscriptions {
+		if sub.Policy.Source != delivery.Event {
+			continue
+		}
+		for _, t := range sub.Types {
+			ns := sub.Function.Namespace
+			subscribed[ns] = append(subscribed[ns], t)
+			out = append(out, Edge{Node{Event, ns, t}, function(sub.Function), sub.Trigger, true})
+		}
+	}
+	for _, f := range s.Functions {
+		ns := f.Name.Namespace
+		out = append(out, emits(f, subscribed[ns])...)
+		for bucket, access := range f.Buckets {
+			out = append(out, Edge{function(f.Name), Node{Bucket, ns, bucket}, string(access), false})
+		}
+		if f.Mail {
+			out = append(out, Edge{function(f.Name), Node{Mail, ns, "mail"}, "", true})
+		}
+	}
+	slices.SortFunc(out, func(a, b Edge) int {
+		return cmp.Or(compare(a.From, b.From), compare(a.To, b.To), cmp.Compare(a.Label, b.Label))
+	})
+	return slices.Compact(out)
+}
+
+// emits leads from a function to what it emits: the subscribed types that a
+// pattern covers or is covered by, and the pattern itself where nobody listens.
+func emits(f *wiring.Function, subscribed []string) []Edge {
+	var out []Edge
+	for _, p := range f.Emits {
+		heard := false
+		for _, t := range subscribed {
+			if names.CoversEventPattern(p, t) || names.CoversEventPattern(t, p) {
+				heard = true
+				label := ""
+				if t != p {
+					label = p
+				}
+				out = append(out, Edge{function(f.Name), Node{Event, f.Name.Namespace, t}, label, true})
+			}
+		}
+		if !heard {
+			out = append(out, Edge{function(f.Name), Node{Event, f.Name.Namespace, p}, "", true})
+		}
+	}
+	return out
+}
+
+func function(f names.Function) Node { return Node{Function, f.Namespace, f.Name} }
+
+func verb(r *wiring.Route) string {
+	return cmp.Or(strings.Join(r.Methods, ","), "ANY")
+}
+
+func compare(a, b Node) int {
+	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+}
+
+// layout is the nodes of the edges in a stable order, each with a short name of
+// its own and a label: its name, with the namespace where there are several.
+type layout struct {
+	nodes   []Node
+	id      map[Node]string
+	several bool
+}
+
+func arrange(edges []Edge) layout {
+	l := layout{id: map[Node]string{}}
+	namespaces := map[string]bool{}
+	for _, e := range edges {
+		l.id[e.From], l.id[e.To] = "", ""
+		namespaces[e.To.Namespace] = true
+	}
+	l.several = len(namespaces) > 1
+	l.nodes = slices.SortedFunc(maps.Keys(l.id), compare)
+	for i, n := range l.nodes {
+		l.id[n] = fmt.Sprintf("n%d", i)
+	}
+	return l
+}
+
+func (l layout) label(n Node) string {
+	if l.several && n.Namespace != "" {
+		return n.Namespace + "/" + n.Name
+	}
+	return n.Name
+}
+
+// Mermaid writes the edges as a Mermaid flowchart.
+func Mermaid(w io.Writer, edges []Edge) error {
+	shapes := map[Kind][2]string{Function: {"[", "]"}, Caller: {"([", "])"}, Event: {"{{", "}}"}, Bucket: {"[(", ")]"}, Mail: {">", "]"}}
+	var b strings.Builder
+	b.WriteString("flowchart LR\n")
+	l := arrange(edges)
+	for _, n := range l.nodes {
+		s := shapes[n.Kind]
+		fmt.Fprintf(&b, "  %s%s\"%s\"%s\n", l.id[n], s[0], l.label(n), s[1])
+	}
+	for _, e := range edges {
+		arrow := "-->"
+		if e.Dashed {
+			arrow = "-.->"
+		}
+		if e.Label != "" {
+			arrow += `|"` + e.Label + `"|`
+		}
+		fmt.Fprintf(&b, "  %s %s %s\n", l.id[e.From], arrow, l.id[e.To])
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// DOT writes the edges in Graphviz's language.
+func DOT(w io.Writer, edges []Edge) error {
+	shapes := map[Kind]string{Function: "box", Caller: "oval", Event: "hexagon", Bucket: "cylinder", Mail: "note"}
+	var b strings.Builder
+	b.WriteString("digraph serviceful {\n  rankdir=LR;\n")
+	l := arrange(edges)
+	for _, n := range l.nodes {
+		fmt.Fprintf(&b, "  %s [label=%q, shape=%s];\n", l.id[n], l.label(n), shapes[n.Kind])
+	}
+	for _, e := range edges {
+		style := "solid"
+		if e.Dashed {
+			style = "dashed"
+		}
+		fmt.Fprintf(&b, "  %s -> %s [label=%q, style=%s];\n", l.id[e.From], l.id[e.To], e.Label, style)
+	}
+	b.WriteString("}\n")
+	_, err := io.WriteString(w, b.String())
+	return err
+}

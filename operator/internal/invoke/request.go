@@ -1,0 +1,86 @@
+package invoke
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/serviceful/serviceful/operator/internal/envelope"
+	"github.com/serviceful/serviceful/operator/internal/event"
+)
+
+// The headers that a function gets besides the message's own.
+const (
+	HeaderTrigger = "Serviceful-Trigger"
+	HeaderAttempt = "Serviceful-Attempt"
+	HeaderCallID  = "Serviceful-Call-Id"
+	HeaderPath    = "Serviceful-Path-" // and the name of the path parameter
+)
+
+// EventRequest is an event as a POST to a function's path, in binary mode.
+// attempt counts the calls, this one included.
+func EventRequest(ctx context.Context, e *event.Event, path, trigger string, attempt int) *http.Request {
+	h := make(http.Header, len(e.Attributes)+3)
+	for _, a := range e.Attributes {
+		h[http.CanonicalHeaderKey(event.HeaderName(a.Name))] = []string{a.Value}
+	}
+	h[HeaderTrigger] = []string{trigger}
+	h[HeaderAttempt] = []string{strconv.Itoa(attempt)}
+	return request(ctx, http.MethodPost, &url.URL{Scheme: "http", Path: path}, h, e.Data)
+}
+
+// CallRequest is a stored request as it came, with the headers that tell the
+// function which call and which attempt it is.
+func CallRequest(ctx context.Context, r envelope.Request, body []byte, trigger, id string, attempt int) (*http.Request, error) {
+	target, err := url.ParseRequestURI(r.Target)
+	if err != nil {
+		return nil, fmt.Errorf("reading the target of a stored request: %w", err)
+	}
+	target.Scheme = "http"
+	h := http.Header(r.Header).Clone()
+	if h == nil {
+		h = http.Header{}
+	}
+	SetParams(h, trigger, r.Params)
+	h[HeaderCallID] = []string{id}
+	h[HeaderAttempt] = []string{strconv.Itoa(attempt)}
+	req := request(ctx, r.Method, target, h, body)
+	req.Host = r.Host
+	return req, nil
+}
+
+// SetParams tells a function which trigger it is called by, and the path
+// parameters, percent-encoded as they came.
+func SetParams(h http.Header, trigger string, params map[string]string) {
+	h[HeaderTrigger] = []string{trigger}
+	for name, value := range params {
+		h.Set(HeaderPath+name, value)
+	}
+}
+
+func request(ctx context.Context, method string, u *url.URL, h http.Header, body []byte) *http.Request {
+	req := (&http.Request{
+		Method: method, URL: u, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Body: http.NoBody, ContentLength: int64(len(body)),
+	}).WithContext(ctx)
+	if len(body) > 0 {
+		req.Body = io.NopCloser(bytes.NewReader(body))
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	}
+	return req
+}
+
+// Ours reports whether a header is the platform's own, which nobody outside may
+// set: Serviceful-* and Nats-*.
+func Ours(key string) bool {
+	return hasPrefixFold(key, "Serviceful-") || hasPrefixFold(key, "Nats-")
+}
+
+func hasPrefixFold(s, prefix string) bool {
+	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
+}

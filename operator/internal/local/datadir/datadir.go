@@ -1,0 +1,106 @@
+// Package datadir is the data folder of `serviceful dev`: one program at a time
+// uses it, and it remembers which Function came first.
+//
+// It owns the lock and the file of ages. It knows nothing of what else is in
+// the folder, and imports names only.
+package datadir
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/serviceful/serviceful/operator/internal/names"
+)
+
+// Dir is a data folder that this process holds.
+type Dir struct {
+	path string
+	lock *os.File
+}
+
+// Open makes the folder where it is missing and locks it. The lock goes with
+// the process, however that ends.
+func Open(path string) (*Dir, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("resolving the data folder: %w", err)
+	}
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("making the data folder: %w", err)
+	}
+	lock, err := os.OpenFile(filepath.Join(path, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening the data folder's lock: %w", err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		defer lock.Close()
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("locking the data folder %s: %w", path, err)
+		}
+		holder, _ := os.ReadFile(lock.Name()) // for the message only
+		return nil, fmt.Errorf("the data folder %s is in use by another process (pid %s); end it, or choose another with --data",
+			path, strings.TrimSpace(string(holder)))
+	}
+	d := &Dir{path: path, lock: lock}
+	if err := lock.Truncate(0); err == nil {
+		_, _ = fmt.Fprintln(lock, os.Getpid()) // for the message only
+	}
+	return d, nil
+}
+
+// Path is a file or folder in the data folder, as an absolute path.
+func (d *Dir) Path(name string) string { return filepath.Join(d.path, name) }
+
+// Close gives the folder up.
+func (d *Dir) Close() error { return d.lock.Close() }
+
+// agesFile holds when each Function was first seen: what a cluster knows by
+// creationTimestamp.
+const agesFile = "functions.json"
+
+// Ages are the times at which the given Functions were first seen in this
+// folder: now for those that are new. One that is gone is forgotten, as a
+// deleted one is in a cluster.
+func (d *Dir) Ages(functions []names.Function, now time.Time) (map[names.Function]time.Time, error) {
+	known := map[string]time.Time{}
+	data, err := os.ReadFile(d.Path(agesFile))
+	if err == nil {
+		err = json.Unmarshal(data, &known)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("reading the ages of functions: %w", err)
+	}
+	out := make(map[names.Function]time.Time, len(functions))
+	kept := make(map[string]time.Time, len(functions))
+	for _, f := range functions {
+		at, ok := known[f.String()]
+		if !ok {
+			at = now
+		}
+		out[f], kept[f.String()] = at, at
+	}
+	data, err = json.MarshalIndent(kept, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("encoding the ages of functions: %w", err)
+	}
+	return out, d.write(agesFile, data)
+}
+
+// write replaces a file as a whole, or leaves it as it was.
+func (d *Dir) write(name string, data []byte) error {
+	path := d.Path(name)
+	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return nil
+}

@@ -1,0 +1,46 @@
+package names
+
+import "strings"
+
+// Events is the stream that keeps a namespace's event log for seven days,
+// together with the retries of its event triggers.
+func Events(namespace string) string { return "EV_" + namespace }
+
+// Work is the work-queue stream of a namespace: stored calls and mail.
+func Work(namespace string) string { return "WORK_" + namespace }
+
+// Dead is the dead-letter stream of a namespace.
+func Dead(namespace string) string { return "DEAD_" + namespace }
+
+// Results is the stream of call results and idempotency records: the last
+// message of each subject, kept 24 hours.
+func Results(namespace string) string { return "RES_" + namespace }
+
+// Mailbox is the stream behind the laptop's mailbox. A cluster has none.
+func Mailbox(namespace string) string { return "MAILBOX_" + namespace }
+
+// Bucket is the name of a key-value bucket as NATS clients spell it. A
+// namespace has no underscore, so the first one ends it.
+func Bucket(namespace, bucket string) string { return namespace + "_" + bucket }
+
+// BucketStream is the stream behind a key-value bucket.
+func BucketStream(namespace, bucket string) string { return "KV_" + Bucket(namespace, bucket) }
+
+// Consumer is the durable consumer of one trigger. Neither part can contain an
+// underscore.
+func Consumer(function, trigger string) string { return function + "_" + trigger }
+
+// MailConsumer is the durable consumer that feeds a namespace's mail relay. No
+// trigger can have this name: a trigger's consumer contains an underscore.
+const MailConsumer = "mail"
+
+// ParseConsumer is the inverse of Consumer; ok is false for a consumer that is
+// not a trigger's.
+func ParseConsumer(consumer string) (function, trigger string, ok bool) {
+	return strings.Cut(consumer, "_")
+}
+
+// ParseEvents is the inverse of Events; ok is false for another stream.
+func ParseEvents(stream string) (namespace string, ok bool) {
+	return strings.CutPrefix(stream, "EV_")
+}

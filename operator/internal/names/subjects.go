@@ -1,0 +1,119 @@
+package names
+
+import "strings"
+
+// EventSubject is where an event of the given type is stored.
+func EventSubject(namespace, eventType string) string {
+	return "ev." + namespace + "." + eventType
+}
+
+// EventFilter is the subject filter for an event type or a pattern such as
+// "offers.*", whose last token stands for one or more tokens.
+func EventFilter(namespace, pattern string) string {
+	if prefix, ok := strings.CutSuffix(pattern, "*"); ok {
+		return "ev." + namespace + "." + prefix + ">"
+	}
+	return EventSubject(namespace, pattern)
+}
+
+// EventSubjects are all subjects of the stream Events(namespace).
+func EventSubjects(namespace string) []string {
+	return []string{"ev." + namespace + ".>", "evretry." + namespace + ".>", "evsched." + namespace + ".>"}
+}
+
+// WorkSubjects are all subjects of the stream Work(namespace).
+func WorkSubjects(namespace string) []string {
+	return []string{"work." + namespace + ".>", "worksched." + namespace + ".>"}
+}
+
+// ResultSubjects are all subjects of the stream Results(namespace).
+func ResultSubjects(namespace string) []string {
+	return []string{"res." + namespace + ".>", "idem." + namespace + ".>"}
+}
+
+// EventRetry is where the copy of an event waits to be delivered again to one
+// trigger; origin is the stream sequence of the event itself.
+func EventRetry(f Function, trigger, origin string) string {
+	return "evretry." + f.Namespace + "." + f.Name + "." + trigger + "." + origin
+}
+
+// EventRetryFilter matches EventRetry for every origin.
+func EventRetryFilter(f Function, trigger string) string { return EventRetry(f, trigger, "*") }
+
+// Call is where a stored HTTP call waits.
+func Call(f Function, trigger, id string) string {
+	return "work." + f.Namespace + ".call." + f.Name + "." + trigger + "." + id
+}
+
+// CallFilter matches Call for every id.
+func CallFilter(f Function, trigger string) string { return Call(f, trigger, "*") }
+
+// AnyCall matches the call with an id, whatever its function and trigger.
+func AnyCall(namespace, id string) string {
+	return Call(Function{Namespace: namespace, Name: "*"}, "*", id)
+}
+
+// Mail is where a mail of a function waits for the relay.
+func Mail(f Function, id string) string {
+	return "work." + f.Namespace + ".mail." + f.Name + "." + id
+}
+
+// MailFilter matches every mail of a namespace.
+func MailFilter(namespace string) string { return "work." + namespace + ".mail.>" }
+
+// MailboxSubject is where the laptop keeps a mail that was handed over.
+func MailboxSubject(namespace, id string) string { return "mailbox." + namespace + "." + id }
+
+// Schedule is the subject that holds a message until it is due, given the
+// subject it is due on: "evretry." becomes "evsched.", "work." "worksched.".
+func Schedule(target string) string {
+	if rest, ok := strings.CutPrefix(target, "evretry."); ok {
+		return "evsched." + rest
+	}
+	return "worksched." + strings.TrimPrefix(target, "work.")
+}
+
+// DeadSubject is where a trigger's dead letters are kept.
+func DeadSubject(f Function, trigger string) string {
+	return "dead." + f.Namespace + "." + f.Name + "." + trigger
+}
+
+// Result is where the result of a call is kept.
+func Result(namespace, id string) string { return "res." + namespace + "." + id }
+
+// Idempotency is where the record of an Idempotency-Key is kept. The scope
+// parts what may use equal keys (a trigger, a function's mail); hash is a
+// subject token made from the key.
+func Idempotency(f Function, scope, hash string) string {
+	return "idem." + f.Namespace + "." + f.Name + "." + scope + "." + hash
+}
+
+// WorkItem is what the subject of a stored call or mail says.
+type WorkItem struct {
+	Function Function
+	Trigger  string // "" for a mail
+	ID       string
+}
+
+// ParseWork reads a subject made by Call or Mail.
+func ParseWork(subject string) (WorkItem, bool) {
+	t := strings.Split(subject, ".")
+	switch {
+	case len(t) == 6 && t[0] == "work" && t[2] == "call":
+		return WorkItem{Function{t[1], t[3]}, t[4], t[5]}, true
+	case len(t) == 5 && t[0] == "work" && t[2] == "mail":
+		return WorkItem{Function{t[1], t[3]}, "", t[4]}, true
+	}
+	return WorkItem{}, false
+}
+
+// Unschedule is the inverse of Schedule; any other subject stays as it is.
+func Unschedule(subject string) string {
+	if rest, ok := strings.CutPrefix(subject, "evsched."); ok {
+		return "evretry." + rest
+	}
+	if rest, ok := strings.CutPrefix(subject, "worksched."); ok {
+		return "work." + rest
+	}
+	return subject
+}

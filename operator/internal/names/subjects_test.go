@@ -1,0 +1,174 @@
+package names
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var offers = Function{Namespace: "coop", Name: "offers"}
+
+func TestSubjects(t *testing.T) {
+	tests := map[string]struct{ got, want string }{
+		"event":               {EventSubject("coop", "offers.offer.redeemed.v1"), "ev.coop.offers.offer.redeemed.v1"},
+		"filter of a type":    {EventFilter("coop", "offers.offer"), "ev.coop.offers.offer"},
+		"filter of a prefix":  {EventFilter("coop", "offers.*"), "ev.coop.offers.>"},
+		"filter of all":       {EventFilter("coop", "*"), "ev.coop.>"},
+		"retry":               {EventRetry(offers, "welcome", "42"), "evretry.coop.offers.welcome.42"},
+		"retries":             {EventRetryFilter(offers, "welcome"), "evretry.coop.offers.welcome.*"},
+		"scheduled retry":     {Schedule(EventRetry(offers, "welcome", "42")), "evsched.coop.offers.welcome.42"},
+		"call":                {Call(offers, "redeem", "id"), "work.coop.call.offers.redeem.id"},
+		"calls":               {CallFilter(offers, "redeem"), "work.coop.call.offers.redeem.*"},
+		"a call of any":       {AnyCall("coop", "id"), "work.coop.call.*.*.id"},
+		"scheduled call":      {Schedule(Call(offers, "redeem", "id")), "worksched.coop.call.offers.redeem.id"},
+		"mail":                {Mail(offers, "id"), "work.coop.mail.offers.id"},
+		"mails":               {MailFilter("coop"), "work.coop.mail.>"},
+		"mailbox":             {MailboxSubject("coop", "id"), "mailbox.coop.id"},
+		"dead letter":         {DeadSubject(offers, "redeem"), "dead.coop.offers.redeem"},
+		"result":              {Result("coop", "id"), "res.coop.id"},
+		"idempotency":         {Idempotency(offers, "redeem", "hash"), "idem.coop.offers.redeem.hash"},
+		"stream of events":    {Events("coop"), "EV_coop"},
+		"stream of work":      {Work("coop"), "WORK_coop"},
+		"stream of the dead":  {Dead("coop"), "DEAD_coop"},
+		"stream of results":   {Results("coop"), "RES_coop"},
+		"stream of a mailbox": {Mailbox("coop"), "MAILBOX_coop"},
+		"bucket":              {Bucket("coop", "offers"), "coop_offers"},
+		"stream of a bucket":  {BucketStream("coop", "offers"), "KV_coop_offers"},
+		"consumer":            {Consumer("offers", "redeem"), "offers_redeem"},
+		"function":            {offers.String(), "coop/offers"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if test.got != test.want {
+				t.Errorf("got %q, want %q", test.got, test.want)
+			}
+		})
+	}
+}
+
+func TestParseWork(t *testing.T) {
+	tests := map[string]struct {
+		subject string
+		want    WorkItem
+		ok      bool
+	}{
+		"call":        {Call(offers, "redeem", "id"), WorkItem{offers, "redeem", "id"}, true},
+		"mail":        {Mail(offers, "id"), WorkItem{offers, "", "id"}, true},
+		"event":       {EventSubject("coop", "a.b.c.d"), WorkItem{}, false},
+		"retry":       {EventRetry(offers, "welcome", "42"), WorkItem{}, false},
+		"scheduled":   {Schedule(Call(offers, "redeem", "id")), WorkItem{}, false},
+		"too short":   {"work.coop.call.offers.redeem", WorkItem{}, false},
+		"too long":    {"work.coop.mail.offers.id.more", WorkItem{}, false},
+		"other work":  {"work.coop.queue.resize.id", WorkItem{}, false},
+		"nothing":     {"", WorkItem{}, false},
+		"other words": {"wrk.coop.call.offers.redeem.id", WorkItem{}, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got, ok := ParseWork(test.subject); got != test.want || ok != test.ok {
+				t.Errorf("ParseWork(%q) = %v, %v, want %v, %v", test.subject, got, ok, test.want, test.ok)
+			}
+		})
+	}
+}
+
+func TestParseStreamsAndConsumers(t *testing.T) {
+	if f, trigger, ok := ParseConsumer(Consumer("my-offers", "re-deem")); f != "my-offers" || trigger != "re-deem" || !ok {
+		t.Errorf("a consumer came back as %q, %q, %v", f, trigger, ok)
+	}
+	if _, _, ok := ParseConsumer(MailConsumer); ok {
+		t.Error("the mail relay's consumer looks like a trigger's")
+	}
+	if ns, ok := ParseEvents(Events("coop")); ns != "coop" || !ok {
+		t.Errorf("a stream came back as %q, %v", ns, ok)
+	}
+	if _, ok := ParseEvents(Work("coop")); ok {
+		t.Error("the work stream looks like an event log")
+	}
+}
+
+// TestRandomNames makes subjects of random valid names: each is plain, belongs
+// to one stream only, and is selected by its own filters alone.
+func TestRandomNames(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 1000 {
+		f, trigger, id := Function{label(r), label(r)}, label(r), fmt.Sprint(r.Uint64())
+		other := Function{f.Namespace + "x", f.Name}
+		ns, typ := f.Namespace, label(r)+"._-"+strings.ToUpper(label(r))
+		call, mail, retry := Call(f, trigger, id), Mail(f, id), EventRetry(f, trigger, id)
+		streams := slices.Concat(EventSubjects(ns), WorkSubjects(ns), ResultSubjects(ns), EventSubjects(other.Namespace),
+			WorkSubjects(other.Namespace), []string{"mailbox." + ns + ".>", "dead." + ns + ".>"})
+		for _, s := range []string{
+			EventSubject(ns, typ), retry, call, mail, Schedule(retry), Schedule(call), Schedule(mail),
+			MailboxSubject(ns, id), DeadSubject(f, trigger), Result(ns, id), Idempotency(f, trigger, id),
+		} {
+			if got := selecting(streams, s); !plain(s) || len(got) != 1 {
+				t.Errorf("%q is not plain, or its streams are %q", s, got)
+			}
+		}
+		filters := []string{
+			CallFilter(other, trigger), MailFilter(other.Namespace), EventRetryFilter(other, trigger), EventFilter(other.Namespace, "*"),
+			CallFilter(f, trigger), AnyCall(ns, id), MailFilter(ns), EventRetryFilter(f, trigger), EventFilter(ns, typ),
+		}
+		for s, want := range map[string][]string{call: filters[4:6], mail: filters[6:7], retry: filters[7:8], EventSubject(ns, typ): filters[8:]} {
+			if got := selecting(filters, s); !slices.Equal(got, want) {
+				t.Errorf("%q is selected by %q, want %q", s, got, want)
+			}
+		}
+		for _, s := range []string{call, mail, retry} {
+			if got := Unschedule(Schedule(s)); got != s || Unschedule(s) != s {
+				t.Errorf("%q came back from its schedule as %q", s, got)
+			}
+		}
+		if item, ok := ParseWork(call); !ok || item != (WorkItem{f, trigger, id}) {
+			t.Errorf("%q came back as %v", call, item)
+		}
+		if name, trg, ok := ParseConsumer(Consumer(f.Name, trigger)); !ok || name != f.Name || trg != trigger {
+			t.Errorf("%q came back as %q, %q", Consumer(f.Name, trigger), name, trg)
+		}
+	}
+}
+
+// label is a random DNS label: a namespace, a function or a trigger.
+func label(r *rand.Rand) string {
+	b := []byte{byte('a' + r.IntN(26))}
+	for range r.IntN(6) {
+		b = append(b, "abz019-"[r.IntN(7)])
+	}
+	return string(append(b, byte('a'+r.IntN(26))))
+}
+
+// plain reports whether s can be published to: no spaces, wildcards or empty
+// tokens.
+func plain(s string) bool {
+	tokens := strings.Split(s, ".")
+	return !strings.ContainsAny(s, " \t\r\n*>") && !slices.Contains(tokens, "")
+}
+
+func selecting(filters []string, subject string) (out []string) {
+	for _, f := range filters {
+		if matches(f, subject) {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+func TestLess(t *testing.T) {
+	want := []Function{{"a", "b"}, {"a", "c"}, {"ab", "a"}, {"b", "a"}}
+	got := []Function{want[2], want[0], want[3], want[1]}
+	slices.SortFunc(got, func(f, g Function) int {
+		switch {
+		case f.Less(g):
+			return -1
+		case g.Less(f):
+			return 1
+		}
+		return 0
+	})
+	if !slices.Equal(got, want) {
+		t.Errorf("sorted: %v, want %v", got, want)
+	}
+}

@@ -1,0 +1,87 @@
+package serve
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+)
+
+// problemBase begins the type of every problem; its last part is stable.
+const problemBase = "https://serviceful.dev/problems/"
+
+// Problem is an error as HTTP says it: application/problem+json (RFC 9457).
+type Problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail,omitempty"`
+
+	// Lines are the last lines that a function wrote before it failed to start.
+	Lines []string `json:"lines,omitempty"`
+}
+
+// Error makes a Problem an error, so that what finds it need not be what
+// answers it.
+func (p *Problem) Error() string { return p.Title + ": " + p.Detail }
+
+// NewProblem is the problem of a kind: one or more lower-case words joined by
+// dashes, for the type; the title is the status's own text.
+func NewProblem(status int, kind, format string, args ...any) *Problem {
+	return &Problem{Type: problemBase + kind, Title: http.StatusText(status), Status: status, Detail: fmt.Sprintf(format, args...)}
+}
+
+// WriteProblem answers with a problem. An error that is none is a 500 whose
+// detail is its text.
+func WriteProblem(w http.ResponseWriter, err error) {
+	var p *Problem
+	if !errors.As(err, &p) {
+		p = NewProblem(http.StatusInternalServerError, "internal", "%v", err)
+	}
+	body, err := json.Marshal(p)
+	if err != nil { // strings and a number
+		panic(err)
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Del("Content-Length")
+	w.WriteHeader(p.Status)
+	_, _ = w.Write(append(body, '\n'))
+}
+
+// WriteJSON answers with a value as JSON.
+func WriteJSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		WriteProblem(w, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n'))
+}
+
+// ReadBody reads a request's body of at most limit bytes; a longer one is a 413.
+func ReadBody(r *http.Request, limit int64) ([]byte, error) {
+	if r.ContentLength > limit {
+		return nil, TooLarge(limit)
+	}
+	if r.ContentLength == 0 {
+		return nil, nil
+	}
+	body, err := readAll(http.MaxBytesReader(nil, r.Body, limit), r.ContentLength)
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return nil, TooLarge(limit)
+	}
+	if err != nil {
+		return nil, NewProblem(http.StatusBadRequest, "unreadable-body", "reading the body: %v", err)
+	}
+	return body, nil
+}
+
+// TooLarge is the problem of a body over a limit in bytes.
+func TooLarge(limit int64) *Problem {
+	return NewProblem(http.StatusRequestEntityTooLarge, "body-too-large", "the body is larger than %d bytes", limit)
+}

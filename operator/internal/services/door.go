@@ -1,0 +1,197 @@
+package services
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/serviceful/serviceful/operator/internal/bus"
+	"github.com/serviceful/serviceful/operator/internal/envelope"
+	"github.com/serviceful/serviceful/operator/internal/event"
+	"github.com/serviceful/serviceful/operator/internal/names"
+	"github.com/serviceful/serviceful/operator/internal/route"
+	"github.com/serviceful/serviceful/operator/internal/serve"
+	"github.com/serviceful/serviceful/operator/internal/wiring"
+)
+
+// Identifier says which function a bearer token belongs to.
+type Identifier interface {
+	Identify(token string) (names.Function, bool)
+}
+
+// EventLog stores events; all or none.
+type EventLog interface {
+	PublishEvents(ctx context.Context, namespace string, events []*event.Event) error
+}
+
+// Buckets reads and changes keys.
+type Buckets interface {
+	Get(ctx context.Context, namespace, bucket, key string) (bus.Entry, error)
+	Put(ctx context.Context, namespace, bucket, key string, value []byte, c bus.Condition, ttl time.Duration) (uint64, error)
+	DeleteKey(ctx context.Context, namespace, bucket, key string, c bus.Condition) error
+	Keys(ctx context.Context, namespace, bucket, prefix string, limit int, after uint64) ([]string, uint64, error)
+}
+
+// Outbox stores mails, each once for its Idempotency-Key.
+type Outbox interface {
+	Store(ctx context.Context, m *envelope.Message) (bus.Stored, error)
+	StoreOnce(ctx context.Context, k bus.Key, newID string, make func(id string) *envelope.Message) (string, error)
+}
+
+var (
+	_ EventLog = (*bus.Bus)(nil)
+	_ Buckets  = (*bus.Bus)(nil)
+	_ Outbox   = (*bus.Bus)(nil)
+)
+
+// Config is what the door needs; all but Mailbox is required.
+type Config struct {
+	Identifier Identifier
+	Events     EventLog
+	Buckets    Buckets
+	Outbox     Outbox
+	Snapshot   func() *wiring.Snapshot // the current one
+	MaxBody    int64                   // of events and values, in bytes
+	MailFrom   string                  // who every mail is from
+	Ready      func() error            // nil when everything is wired
+	Mailbox    http.Handler            // GET /v1/mail; nil: there is none
+}
+
+// Door is the services door.
+type Door struct {
+	cfg    Config
+	routes *route.Table[handler]
+	open   *route.Table[http.HandlerFunc] // without a token
+}
+
+// handler serves a call of a known function. What it returns is answered as a
+// problem.
+type handler func(w http.ResponseWriter, r *http.Request, c caller) error
+
+// caller is who calls, and the path's parameters, decoded.
+type caller struct {
+	*wiring.Function
+	params map[string]string
+}
+
+// New is a door. It fails when the configuration is not complete.
+func New(cfg Config) (*Door, error) {
+	if cfg.Identifier == nil || cfg.Events == nil || cfg.Buckets == nil || cfg.Outbox == nil || cfg.Snapshot == nil || cfg.Ready == nil || cfg.MaxBody <= 0 {
+		return nil, errors.New("services: the configuration is not complete")
+	}
+	d := &Door{cfg: cfg}
+	d.routes = table(map[string]handler{
+		"POST /v1/events":                           d.publish,
+		"GET /v1/buckets/{bucket}/keys/{key...}":    d.getKey,
+		"PUT /v1/buckets/{bucket}/keys/{key...}":    d.putKey,
+		"DELETE /v1/buckets/{bucket}/keys/{key...}": d.deleteKey,
+		"GET /v1/buckets/{bucket}/keys":             d.listKeys,
+		"POST /v1/mail":                             d.sendMail,
+	})
+	open := map[string]http.HandlerFunc{
+		"GET /healthz": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) },
+		"GET /readyz":  d.ready,
+	}
+	if cfg.Mailbox != nil {
+		open["GET /v1/mail"] = cfg.Mailbox.ServeHTTP
+	}
+	d.open = table(open)
+	return d, nil
+}
+
+// table is a table of patterns that are known to be good and apart.
+func table[T any](patterns map[string]T) *route.Table[T] {
+	var b route.Builder[T]
+	for pattern, value := range patterns {
+		method, path, _ := strings.Cut(pattern, " ")
+		p, err := route.Parse(method, path)
+		if err != nil {
+			panic(err)
+		}
+		if _, ok := b.Add(p, value); !ok {
+			panic("services: two routes for " + pattern)
+		}
+	}
+	return b.Table()
+}
+
+// ServeHTTP serves one call.
+func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.EscapedPath()
+	if h, _, ok := d.open.Match(r.Method, path); ok {
+		h(w, r)
+		return
+	}
+	if err := d.serve(w, r, path); err != nil {
+		serve.WriteProblem(w, explain(err))
+	}
+}
+
+func (d *Door) serve(w http.ResponseWriter, r *http.Request, path string) error {
+	f, err := d.identify(w, r)
+	if err != nil {
+		return err
+	}
+	h, params, ok := d.routes.Match(r.Method, path)
+	if !ok {
+		if allowed := d.routes.Allowed(path); len(allowed) > 0 {
+			w.Header().Set("Allow", strings.Join(allowed, ", "))
+			return serve.NewProblem(http.StatusMethodNotAllowed, "method-not-allowed", "%s takes %s", r.URL.Path, strings.Join(allowed, ", "))
+		}
+		return serve.NewProblem(http.StatusNotFound, "no-such-service", "there is no service at %s", r.URL.Path)
+	}
+	c := caller{Function: f}
+	if len(params) > 0 {
+		c.params = make(map[string]string, len(params))
+	}
+	for _, p := range params {
+		value, err := url.PathUnescape(p.Value)
+		if err != nil {
+			return serve.NewProblem(http.StatusBadRequest, "malformed-path", "%v", err)
+		}
+		c.params[p.Name] = value
+	}
+	return h(w, r, c)
+}
+
+// identify is the function that calls. A function that was removed a moment ago
+// may still hold a token; it is a stranger by then.
+func (d *Door) identify(w http.ResponseWriter, r *http.Request) (*wiring.Function, error) {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if strings.EqualFold(scheme, "Bearer") {
+		if name, ok := d.cfg.Identifier.Identify(strings.TrimSpace(token)); ok {
+			if f := d.cfg.Snapshot().Functions[name]; f != nil {
+				return f, nil
+			}
+		}
+	}
+	w.Header().Set("WWW-Authenticate", "Bearer")
+	return nil, serve.NewProblem(http.StatusUnauthorized, "unauthenticated",
+		"send the content of $SERVICEFUL_TOKEN_FILE as a bearer token: Authorization: Bearer <token>")
+}
+
+func (d *Door) ready(w http.ResponseWriter, _ *http.Request) {
+	if err := d.cfg.Ready(); err != nil {
+		serve.WriteProblem(w, serve.NewProblem(http.StatusServiceUnavailable, "not-ready", "%v", err))
+		return
+	}
+	w.WriteHeader(http.StatusOK)
+}
+
+// explain turns what the bus says into a problem.
+func explain(err error) error {
+	switch {
+	case errors.Is(err, bus.ErrFull):
+		return serve.NewProblem(http.StatusInsufficientStorage, "store-full", "the message store is full; nothing was stored")
+	case errors.Is(err, bus.ErrTooLarge):
+		return serve.NewProblem(http.StatusRequestEntityTooLarge, "body-too-large", "%v", err)
+	case errors.Is(err, bus.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
+		return serve.NewProblem(http.StatusServiceUnavailable, "store-unavailable", "the message store did not answer; it may be stored or not, repeat it with the same id")
+	case errors.Is(err, bus.ErrKeyReused):
+		return serve.NewProblem(http.StatusUnprocessableEntity, "idempotency-key-reused", "%v", err)
+	}
+	return err
+}

@@ -1,0 +1,32 @@
+package services
+
+import (
+	"net/http"
+
+	"github.com/serviceful/serviceful/operator/internal/event"
+	"github.com/serviceful/serviceful/operator/internal/serve"
+)
+
+// publish stores the event or events of a request: POST /v1/events, what K_SINK
+// points at.
+func (d *Door) publish(w http.ResponseWriter, r *http.Request, c caller) error {
+	body, err := serve.ReadBody(r, d.cfg.MaxBody)
+	if err != nil {
+		return err
+	}
+	events, err := event.FromHTTP(r.Header, body)
+	if err != nil {
+		return serve.NewProblem(http.StatusBadRequest, "malformed-event", "%v", err)
+	}
+	for _, e := range events {
+		if !c.MayEmit(e.Type()) {
+			return serve.NewProblem(http.StatusForbidden, "not-in-emits",
+				"function %s may not publish events of type %q: add it to spec.emits", c.Name, e.Type())
+		}
+	}
+	if err := d.cfg.Events.PublishEvents(r.Context(), c.Name.Namespace, events); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusAccepted)
+	return nil
+}

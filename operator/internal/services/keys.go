@@ -1,0 +1,199 @@
+package services
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/serviceful/serviceful/operator/internal/bus"
+	"github.com/serviceful/serviceful/operator/internal/names"
+	"github.com/serviceful/serviceful/operator/internal/serve"
+)
+
+// HeaderTTL is how long a key is kept, as a Go duration such as "90s" or "24h".
+const HeaderTTL = "Serviceful-TTL"
+
+// Bounds of a list of keys.
+const (
+	defaultKeys = 1000
+	maxKeys     = 10_000
+)
+
+func (d *Door) getKey(w http.ResponseWriter, r *http.Request, c caller) error {
+	bucket, key, err := c.key(false)
+	if err != nil {
+		return err
+	}
+	e, err := d.cfg.Buckets.Get(r.Context(), c.Name.Namespace, bucket, key)
+	if err != nil {
+		return explainKey(err, bucket, key)
+	}
+	w.Header().Set("ETag", etag(e.Revision))
+	w.Header().Set("Content-Type", "application/octet-stream")
+	if match := r.Header.Get("If-None-Match"); match == etag(e.Revision) {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	_, _ = w.Write(e.Value) // nobody is left to be told of an error
+	return nil
+}
+
+func (d *Door) putKey(w http.ResponseWriter, r *http.Request, c caller) error {
+	bucket, key, err := c.key(true)
+	if err != nil {
+		return err
+	}
+	condition, err := conditionOf(r.Header)
+	if err != nil {
+		return err
+	}
+	ttl, err := ttlOf(r.Header)
+	if err != nil {
+		return err
+	}
+	value, err := serve.ReadBody(r, min(d.cfg.MaxBody, bus.MaxValue))
+	if err != nil {
+		return err
+	}
+	revision, err := d.cfg.Buckets.Put(r.Context(), c.Name.Namespace, bucket, key, value, condition, ttl)
+	if err != nil {
+		return explainKey(err, bucket, key)
+	}
+	w.Header().Set("ETag", etag(revision))
+	if condition.Absent {
+		w.WriteHeader(http.StatusCreated)
+		return nil
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (d *Door) deleteKey(w http.ResponseWriter, r *http.Request, c caller) error {
+	bucket, key, err := c.key(true)
+	if err != nil {
+		return err
+	}
+	condition, err := conditionOf(r.Header)
+	if err != nil {
+		return err
+	}
+	if condition.Absent {
+		return serve.NewProblem(http.StatusBadRequest, "malformed-condition", "If-None-Match has no meaning for a deletion")
+	}
+	if err := d.cfg.Buckets.DeleteKey(r.Context(), c.Name.Namespace, bucket, key, condition); err != nil {
+		return explainKey(err, bucket, key)
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// keyList is a page of keys; Next, where there are more, is the page after.
+type keyList struct {
+	Keys []string `json:"keys"`
+	Next string   `json:"next,omitempty"`
+}
+
+func (d *Door) listKeys(w http.ResponseWriter, r *http.Request, c caller) error {
+	bucket := c.params["bucket"]
+	if err := c.mayUse(bucket, false); err != nil {
+		return err
+	}
+	q := r.URL.Query()
+	limit, after := defaultKeys, uint64(0)
+	var err error
+	if s := q.Get("limit"); s != "" {
+		if limit, err = strconv.Atoi(s); err != nil || limit < 1 || limit > maxKeys {
+			return serve.NewProblem(http.StatusBadRequest, "malformed-query", "limit %q: a number from 1 to %d", s, maxKeys)
+		}
+	}
+	if s := q.Get("after"); s != "" {
+		if after, err = strconv.ParseUint(s, 10, 64); err != nil {
+			return serve.NewProblem(http.StatusBadRequest, "malformed-query", "after %q: what an earlier answer gave as next", s)
+		}
+	}
+	prefix := q.Get("prefix")
+	if rest := strings.TrimSuffix(prefix, "."); rest != "" && !names.ValidKey(rest) {
+		return serve.NewProblem(http.StatusBadRequest, "malformed-key", "prefix %q: %s", prefix, names.KeyRule)
+	}
+	keys, next, err := d.cfg.Buckets.Keys(r.Context(), c.Name.Namespace, bucket, prefix, limit, after)
+	if err != nil {
+		return err
+	}
+	list := keyList{Keys: keys}
+	if next != 0 {
+		list.Next = strconv.FormatUint(next, 10)
+	}
+	serve.WriteJSON(w, http.StatusOK, list)
+	return nil
+}
+
+// key is the bucket and key of a call that may use them.
+func (c caller) key(write bool) (bucket, key string, err error) {
+	bucket, key = c.params["bucket"], c.params["key"]
+	if err := c.mayUse(bucket, write); err != nil {
+		return "", "", err
+	}
+	if !names.ValidKey(key) {
+		return "", "", serve.NewProblem(http.StatusBadRequest, "malformed-key", "key %q: %s", key, names.KeyRule)
+	}
+	return bucket, key, nil
+}
+
+func (c caller) mayUse(bucket string, write bool) error {
+	if !c.MayRead(bucket) {
+		return serve.NewProblem(http.StatusForbidden, "not-bound",
+			"function %s has no binding for bucket %q: add {keyValue: {bucket: %s}} to spec.bindings", c.Name, bucket, bucket)
+	}
+	if write && !c.MayWrite(bucket) {
+		return serve.NewProblem(http.StatusForbidden, "read-only", "function %s may only read bucket %q: its binding says access: Read", c.Name, bucket)
+	}
+	return nil
+}
+
+func etag(revision uint64) string { return `"` + strconv.FormatUint(revision, 10) + `"` }
+
+// conditionOf reads If-Match: "<revision>" and If-None-Match: *.
+func conditionOf(h http.Header) (bus.Condition, error) {
+	var c bus.Condition
+	match, none := h.Get("If-Match"), h.Get("If-None-Match")
+	switch {
+	case match != "" && none != "":
+		return c, serve.NewProblem(http.StatusBadRequest, "malformed-condition", "If-Match and If-None-Match exclude each other")
+	case none != "" && none != "*":
+		return c, serve.NewProblem(http.StatusBadRequest, "malformed-condition", "If-None-Match %q: only * is supported", none)
+	case none == "*":
+		c.Absent = true
+	case match != "":
+		revision, err := strconv.ParseUint(strings.Trim(match, `"`), 10, 64)
+		if err != nil || revision == 0 {
+			return c, serve.NewProblem(http.StatusBadRequest, "malformed-condition", "If-Match %q: an ETag that an earlier answer gave", match)
+		}
+		c.Revision = revision
+	}
+	return c, nil
+}
+
+// ttlOf reads Serviceful-TTL: at least a second, NATS's own bound.
+func ttlOf(h http.Header) (time.Duration, error) {
+	s := h.Get(HeaderTTL)
+	if s == "" {
+		return 0, nil
+	}
+	ttl, err := time.ParseDuration(s)
+	if err != nil || ttl < time.Second {
+		return 0, serve.NewProblem(http.StatusBadRequest, "malformed-ttl", "%s %q: a duration of at least 1s, such as 90s or 24h", HeaderTTL, s)
+	}
+	return ttl, nil
+}
+
+func explainKey(err error, bucket, key string) error {
+	switch {
+	case errors.Is(err, bus.ErrNotFound):
+		return serve.NewProblem(http.StatusNotFound, "no-such-key", "bucket %q has no key %q", bucket, key)
+	case errors.Is(err, bus.ErrConflict):
+		return serve.NewProblem(http.StatusPreconditionFailed, "revision-mismatch", "key %q of bucket %q has another revision than the condition says", key, bucket)
+	}
+	return err
+}

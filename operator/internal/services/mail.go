@@ -1,0 +1,59 @@
+package services
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/serviceful/serviceful/operator/internal/bus"
+	"github.com/serviceful/serviceful/operator/internal/envelope"
+	"github.com/serviceful/serviceful/operator/internal/mail"
+	"github.com/serviceful/serviceful/operator/internal/names"
+	"github.com/serviceful/serviceful/operator/internal/serve"
+)
+
+// HeaderIdempotencyKey makes a repeated request the same request.
+const HeaderIdempotencyKey = "Idempotency-Key"
+
+// sendMail stores a mail for the relay: POST /v1/mail.
+func (d *Door) sendMail(w http.ResponseWriter, r *http.Request, c caller) error {
+	if !c.Mail {
+		return serve.NewProblem(http.StatusForbidden, "not-bound", "function %s has no mail binding: add {mail: {}} to spec.bindings", c.Name)
+	}
+	body, err := serve.ReadBody(r, d.cfg.MaxBody)
+	if err != nil {
+		return err
+	}
+	m, err := mail.Parse(body)
+	if err != nil {
+		return serve.NewProblem(http.StatusBadRequest, "malformed-mail", "%v", err)
+	}
+	m.From, m.Time = d.cfg.MailFrom, time.Now().UTC()
+	stored := func(id string) *envelope.Message {
+		m.ID = id
+		return mailMessage(c.Name, m)
+	}
+	id := strings.ToLower(rand.Text())
+	if key := r.Header.Get(HeaderIdempotencyKey); key != "" {
+		id, err = d.cfg.Outbox.StoreOnce(r.Context(), bus.Key{Function: c.Name, Scope: "mail", Value: key, Request: body}, id, stored)
+	} else {
+		_, err = d.cfg.Outbox.Store(r.Context(), stored(id))
+	}
+	if err != nil {
+		return err
+	}
+	serve.WriteJSON(w, http.StatusAccepted, map[string]string{"id": id})
+	return nil
+}
+
+func mailMessage(f names.Function, m mail.Message) *envelope.Message {
+	body, err := json.Marshal(m)
+	if err != nil { // strings and a time
+		panic(err)
+	}
+	out := envelope.New(names.Mail(f, m.ID), body)
+	out.ID = "m/" + m.ID
+	return out
+}

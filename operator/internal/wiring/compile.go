@@ -1,0 +1,178 @@
+package wiring
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/serviceful/serviceful/operator/api/v1alpha1"
+	"github.com/serviceful/serviceful/operator/internal/names"
+	"github.com/serviceful/serviceful/operator/internal/route"
+)
+
+// Hosts says where routes answer.
+type Hosts struct {
+	Domain    string            // a namespace answers on <namespace>.<Domain>
+	Namespace map[string]string // or on the host given here
+	Any       bool              // on a host that is nobody's, every namespace answers: the laptop
+}
+
+func (h Hosts) of(namespace string) string {
+	if host := h.Namespace[namespace]; host != "" {
+		return strings.ToLower(host)
+	}
+	return namespace + "." + h.Domain
+}
+
+// Compile wires valid Functions together. Where two of them claim one thing the
+// older one keeps it (creationTimestamp, then namespace and name) and the newer
+// gets a Problem; everything else of it works. The order of functions does not
+// matter.
+func Compile(functions []v1alpha1.Function, hosts Hosts) *Snapshot {
+	c := &compiler{
+		hosts: hosts, owners: map[string]string{}, mailed: map[string]bool{}, tables: map[string]*route.Builder[*Route]{}, every: &route.Builder[*Route]{},
+		out: &Snapshot{Functions: make(map[names.Function]*Function, len(functions)), routes: map[string]*route.Table[*Route]{}},
+	}
+	for _, fn := range byAge(functions) {
+		c.function(fn)
+	}
+	for host, b := range c.tables {
+		c.out.routes[host] = b.Table()
+	}
+	if hosts.Any {
+		c.out.anyHost = c.every.Table()
+	}
+	c.out.owners = c.owners
+	slices.SortFunc(c.out.Subscriptions, func(a, b *Subscription) int { return cmp.Compare(a.Key(), b.Key()) })
+	return c.out
+}
+
+func byAge(functions []v1alpha1.Function) []*v1alpha1.Function {
+	out := make([]*v1alpha1.Function, len(functions))
+	for i := range functions {
+		out[i] = &functions[i]
+	}
+	slices.SortStableFunc(out, func(a, b *v1alpha1.Function) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time),
+			cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	return out
+}
+
+type compiler struct {
+	hosts  Hosts
+	owners map[string]string // host -> namespace
+	mailed map[string]bool   // namespaces that have a mail relay
+	tables map[string]*route.Builder[*Route]
+	every  *route.Builder[*Route]
+	out    *Snapshot
+}
+
+func (c *compiler) function(fn *v1alpha1.Function) {
+	f := &Function{
+		Name:    names.Function{Namespace: fn.Namespace, Name: fn.Name},
+		Emits:   fn.Spec.Emits,
+		Buckets: map[string]v1alpha1.Access{},
+	}
+	for _, b := range fn.Spec.Bindings {
+		switch {
+		case b.KeyValue != nil:
+			f.Buckets[b.KeyValue.Bucket] = max(f.Buckets[b.KeyValue.Bucket], access(b.KeyValue.Access))
+		case b.Mail != nil && !f.Mail:
+			f.Mail = true
+			c.mail(fn.Namespace)
+		}
+	}
+	c.out.Functions[f.Name] = f
+	for i := range fn.Spec.Triggers {
+		t := &fn.Spec.Triggers[i]
+		switch {
+		case t.HTTP != nil:
+			c.http(fn, f.Name, t)
+		case t.Event != nil:
+			c.event(fn, f.Name, t)
+		}
+	}
+}
+
+// access is the access a binding gives: ReadWrite unless it says Read. The two
+// words happen to sort by what they allow, so max of them is their union.
+func access(a v1alpha1.Access) v1alpha1.Access {
+	return cmp.Or(a, v1alpha1.AccessReadWrite)
+}
+
+func (c *compiler) problem(f names.Function, trigger, reason, format string, args ...any) {
+	c.out.Problems = append(c.out.Problems, Problem{f, trigger, reason, fmt.Sprintf(format, args...)})
+}
+
+func (c *compiler) http(fn *v1alpha1.Function, f names.Function, t *v1alpha1.Trigger) {
+	r := &Route{
+		Function: f, Trigger: t.Name, Path: t.HTTP.Path, Methods: t.HTTP.Methods, Async: t.HTTP.Async, Timeout: timeout(fn),
+	}
+	patterns, err := patterns(r)
+	if err != nil {
+		c.problem(f, t.Name, v1alpha1.ReasonInvalidRoute, "its path %q: %v", t.HTTP.Path, err)
+		return
+	}
+	if !c.claim(fn, f, t, r, patterns) {
+		return
+	}
+	c.out.claimed = append(c.out.claimed, r)
+	if t.HTTP.Async {
+		c.out.Subscriptions = append(c.out.Subscriptions, callSubscription(fn, f, t))
+	}
+}
+
+func patterns(r *Route) ([]route.Pattern, error) {
+	methods := r.Methods
+	if len(methods) == 0 {
+		methods = []string{""}
+	}
+	out := make([]route.Pattern, 0, len(methods))
+	for _, m := range methods {
+		p, err := route.Parse(m, r.Path)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// claim adds the route on each of its hosts; where an older one is in the way it
+// says so, and the route does not answer there.
+func (c *compiler) claim(fn *v1alpha1.Function, f names.Function, t *v1alpha1.Trigger, r *Route, patterns []route.Pattern) bool {
+	hosts := t.HTTP.Hosts
+	if len(hosts) == 0 {
+		hosts = []string{c.hosts.of(fn.Namespace)}
+	}
+	won := false
+	for _, host := range hosts {
+		host = strings.ToLower(host)
+		if owner, ok := c.owners[host]; ok && owner != fn.Namespace {
+			c.problem(f, t.Name, v1alpha1.ReasonRouteTaken, "host %q belongs to namespace %q", host, owner)
+			continue
+		}
+		c.owners[host] = fn.Namespace
+		if c.tables[host] == nil {
+			c.tables[host] = &route.Builder[*Route]{}
+		}
+		for _, p := range patterns {
+			if older, ok := c.tables[host].Add(p, r); !ok {
+				c.problem(f, t.Name, v1alpha1.ReasonRouteTaken, "%s on host %q is taken by trigger %q of function %s (%s), which is older",
+					describe(p), host, older.Value.Trigger, older.Value.Function, older.Value.Path)
+				continue
+			}
+			won = true
+			if c.hosts.Any {
+				c.every.Add(p, r) // another namespace's older claim on a nobody's host is no problem: it has its own
+			}
+		}
+	}
+	return won
+}
+
+func describe(p route.Pattern) string {
+	return strings.TrimSpace(cmp.Or(p.Method, "any method") + " " + p.Path)
+}

@@ -1,0 +1,159 @@
+package wiring
+
+import (
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/serviceful/serviceful/operator/api/v1alpha1"
+	"github.com/serviceful/serviceful/operator/internal/delivery"
+	"github.com/serviceful/serviceful/operator/internal/event"
+	"github.com/serviceful/serviceful/operator/internal/names"
+	"github.com/serviceful/serviceful/operator/internal/route"
+)
+
+// Snapshot is how a set of Functions is wired. It is never changed, so any
+// number of readers may share it without a lock.
+type Snapshot struct {
+	Functions     map[names.Function]*Function
+	Subscriptions []*Subscription // ordered by namespace, function, trigger
+	Problems      []Problem       // ordered like the Functions they are about
+
+	claimed []*Route                        // oldest first
+	routes  map[string]*route.Table[*Route] // by host
+	anyHost *route.Table[*Route]            // what answers where no host does; nil: nothing
+	owners  map[string]string               // host -> namespace
+}
+
+// Function is what one Function may do, and how it is called.
+type Function struct {
+	Name    names.Function
+	Emits   []string                   // patterns of event types
+	Buckets map[string]v1alpha1.Access // by bucket
+	Mail    bool
+}
+
+// MayEmit reports whether the function may publish events of a type.
+func (f *Function) MayEmit(eventType string) bool {
+	for _, p := range f.Emits {
+		if names.MatchEventType(p, eventType) {
+			return true
+		}
+	}
+	return false
+}
+
+// MayRead reports whether the function may read a bucket.
+func (f *Function) MayRead(bucket string) bool {
+	_, ok := f.Buckets[bucket]
+	return ok
+}
+
+// MayWrite reports whether the function may change a bucket.
+func (f *Function) MayWrite(bucket string) bool {
+	return f.Buckets[bucket] == v1alpha1.AccessReadWrite
+}
+
+// Route is an HTTP trigger.
+type Route struct {
+	Function names.Function
+	Trigger  string
+	Path     string
+	Methods  []string // empty: any
+	Async    bool
+	Timeout  time.Duration
+}
+
+// Subscription is an asynchronous trigger, or the mail relay of a namespace:
+// what one durable consumer feeds.
+type Subscription struct {
+	Function    names.Function // its Name is "" for the mail relay
+	Trigger     string
+	Types       []string // of an event trigger: its patterns, none covered by another
+	Path        string   // where an event is POSTed
+	Stream      string
+	Consumer    string
+	Filters     []string // subjects: the source's and the retries'
+	Concurrency int      // messages in flight over all dispatchers
+	Policy      delivery.Policy
+	Match       func(*event.Event) bool // nil: every event
+}
+
+// Key names a subscription in its stream's namespace.
+func (s *Subscription) Key() string { return s.Stream + "/" + s.Consumer }
+
+// Problem is what only the whole set of Functions shows.
+type Problem struct {
+	Function names.Function
+	Trigger  string // "" where it is about the whole Function
+	Reason   string // one of the api's reasons
+	Message  string // one sentence that a person can act on
+}
+
+// String is "function <namespace>/<name>, trigger <trigger>: <message>".
+func (p Problem) String() string {
+	at := "function " + p.Function.String()
+	if p.Trigger != "" {
+		at += ", trigger " + p.Trigger
+	}
+	return at + ": " + p.Message
+}
+
+// Match finds the route for a request: host as in the Host header, the path
+// percent-encoded as it came.
+func (s *Snapshot) Match(host, method, escapedPath string) (*Route, []route.Param, bool) {
+	t := s.table(host)
+	if t == nil {
+		return nil, nil, false
+	}
+	return t.Match(method, escapedPath)
+}
+
+// Allowed is the methods that some route takes on a host and path.
+func (s *Snapshot) Allowed(host, escapedPath string) []string {
+	if t := s.table(host); t != nil {
+		return t.Allowed(escapedPath)
+	}
+	return nil
+}
+
+func (s *Snapshot) table(host string) *route.Table[*Route] {
+	if t, ok := s.routes[hostname(host)]; ok {
+		return t
+	}
+	return s.anyHost
+}
+
+// hostname is the name in a Host header, as the snapshot spells it.
+func hostname(host string) string {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	return strings.ToLower(host)
+}
+
+// NamespacesAt are the namespaces that answer on a host: its owner, or on the
+// laptop, where the host is nobody's, all of them in order.
+func (s *Snapshot) NamespacesAt(host string) []string {
+	if owner, ok := s.owners[hostname(host)]; ok {
+		return []string{owner}
+	}
+	if s.anyHost == nil {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(s.Namespaces()))
+}
+
+// Routes are all that answer on some host, oldest first.
+func (s *Snapshot) Routes() []*Route { return s.claimed }
+
+// Namespaces are those that have a Function, unordered.
+func (s *Snapshot) Namespaces() map[string]bool {
+	out := map[string]bool{}
+	for name := range s.Functions {
+		out[name.Namespace] = true
+	}
+	return out
+}

@@ -1,0 +1,146 @@
+package wiring
+
+import (
+	"slices"
+	"time"
+
+	"github.com/rickb777/date/period"
+
+	"github.com/serviceful/serviceful/operator/api/v1alpha1"
+	"github.com/serviceful/serviceful/operator/internal/delivery"
+	"github.com/serviceful/serviceful/operator/internal/filter"
+	"github.com/serviceful/serviceful/operator/internal/names"
+)
+
+// unlimited is what a scale.concurrency of 0 counts as.
+const unlimited = 100
+
+// The mail relay's policy: mail servers that are away for a day are not rare.
+var mailPolicy = delivery.Policy{
+	Source: delivery.Mail, Retry: 50, Delay: time.Second, Timeout: time.Minute, MaxAge: 72 * time.Hour,
+}
+
+// mailConcurrency is how many mails of a namespace are on their way at once.
+const mailConcurrency = 8
+
+func (c *compiler) mail(namespace string) {
+	if c.mailed[namespace] {
+		return
+	}
+	c.mailed[namespace] = true
+	c.out.Subscriptions = append(c.out.Subscriptions, &Subscription{
+		Function: names.Function{Namespace: namespace}, Trigger: names.MailConsumer,
+		Stream: names.Work(namespace), Consumer: names.MailConsumer,
+		Filters:     []string{names.MailFilter(namespace)},
+		Concurrency: mailConcurrency,
+		Policy:      mailPolicy,
+	})
+}
+
+func callSubscription(fn *v1alpha1.Function, f names.Function, t *v1alpha1.Trigger) *Subscription {
+	return &Subscription{
+		Function: f, Trigger: t.Name,
+		Stream: names.Work(f.Namespace), Consumer: names.Consumer(f.Name, t.Name),
+		Filters:     []string{names.CallFilter(f, t.Name)},
+		Concurrency: concurrency(fn, t),
+		Policy:      policy(fn, t, delivery.Call),
+	}
+}
+
+func (c *compiler) event(fn *v1alpha1.Function, f names.Function, t *v1alpha1.Trigger) {
+	match, err := filter.Compile(t.Event.Filters)
+	if err != nil {
+		c.problem(f, t.Name, v1alpha1.ReasonInvalidFilter, "its filters: %v", err)
+		return
+	}
+	s := &Subscription{
+		Function: f, Trigger: t.Name, Types: distinct(t.Event.Types), Path: t.Path,
+		Stream: names.Events(f.Namespace), Consumer: names.Consumer(f.Name, t.Name),
+		Concurrency: concurrency(fn, t),
+		Policy:      policy(fn, t, delivery.Event),
+		Match:       match,
+	}
+	if s.Path == "" {
+		s.Path = "/"
+	}
+	for _, p := range s.Types {
+		s.Filters = append(s.Filters, names.EventFilter(f.Namespace, p))
+	}
+	s.Filters = append(s.Filters, names.EventRetryFilter(f, t.Name))
+	c.out.Subscriptions = append(c.out.Subscriptions, s)
+}
+
+// distinct drops every pattern that another one covers: the server refuses
+// filters that overlap.
+func distinct(types []string) []string {
+	var out []string
+	for i, t := range types {
+		covered := slices.ContainsFunc(types, func(p string) bool { return p != t && names.CoversEventPattern(p, t) })
+		if !covered && !slices.Contains(types[:i], t) {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+func policy(fn *v1alpha1.Function, t *v1alpha1.Trigger, source delivery.Source) delivery.Policy {
+	p := delivery.Policy{
+		Source: source, Retry: delivery.DefaultRetry, Delay: delivery.DefaultBackoffDelay, Timeout: timeout(fn),
+		RetryAfterMax: delivery.DefaultRetryAfterMax, MaxAge: delivery.DefaultMaxAge,
+	}
+	d := t.Delivery
+	if d == nil {
+		return p
+	}
+	if d.Retry != nil {
+		p.Retry = int(*d.Retry)
+	}
+	p.Linear = d.BackoffPolicy != nil && *d.BackoffPolicy == v1alpha1.BackoffLinear
+	p.Delay = iso8601(d.BackoffDelay, p.Delay)
+	p.Timeout = iso8601(d.Timeout, p.Timeout)
+	p.RetryAfterMax = iso8601(d.RetryAfterMax, p.RetryAfterMax)
+	if d.MaxAge != nil {
+		p.MaxAge = d.MaxAge.Duration
+	}
+	return p
+}
+
+// iso8601 reads a duration that the kind's validation has passed.
+func iso8601(s *string, unset time.Duration) time.Duration {
+	if s == nil {
+		return unset
+	}
+	p, err := period.Parse(*s)
+	if err != nil {
+		return unset
+	}
+	return p.DurationApprox()
+}
+
+func timeout(fn *v1alpha1.Function) time.Duration {
+	if fn.Spec.Timeout == nil {
+		return v1alpha1.DefaultTimeout
+	}
+	return fn.Spec.Timeout.Duration
+}
+
+// concurrency is the trigger's own, or what the function can take at its
+// largest scale.
+func concurrency(fn *v1alpha1.Function, t *v1alpha1.Trigger) int {
+	if t.Delivery != nil && t.Delivery.Concurrency != nil {
+		return int(*t.Delivery.Concurrency)
+	}
+	instances, calls := int32(v1alpha1.DefaultScaleMax), int32(v1alpha1.DefaultScaleConcurrency)
+	if s := fn.Spec.Scale; s != nil {
+		if s.Max != nil {
+			instances = *s.Max
+		}
+		if s.Concurrency != nil {
+			calls = *s.Concurrency
+		}
+	}
+	if calls == 0 {
+		calls = unlimited
+	}
+	return int(instances) * int(calls)
+}
