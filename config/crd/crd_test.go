@@ -1,6 +1,7 @@
 package crd_test
 
 import (
+	"strings"
 	"testing"
 
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
@@ -103,10 +104,28 @@ func (b *budget) walk(path *field.Path, s *schema.Structural, declared *apiserve
 	if s.Items != nil {
 		b.walk(path.Key("*"), s.Items, declared.ElemType, times*bound(b.t, path, s.ValueValidation.MaxItems))
 	}
+	b.checkBounds(path, s)
 	for name, property := range s.Properties {
 		if escaped, ok := apiservercel.Escape(name); ok && declared.Fields[escaped] != nil {
 			b.walk(path.Child(name), &property, declared.Fields[escaped].Type, times)
 		}
+	}
+}
+
+// checkBounds wants a bound on every string and map that a team writes.
+func (b *budget) checkBounds(path *field.Path, s *schema.Structural) {
+	if !strings.HasPrefix(path.String(), "spec.") {
+		return
+	}
+	bounds := s.ValueValidation
+	if bounds == nil {
+		bounds = &schema.ValueValidation{}
+	}
+	if s.Type == "string" && bounds.MaxLength == nil && bounds.Enum == nil {
+		b.t.Errorf("%s has neither maxLength nor enum", path)
+	}
+	if s.AdditionalProperties != nil && bounds.MaxProperties == nil {
+		b.t.Errorf("%s has no maxProperties", path)
 	}
 }
 

@@ -23,15 +23,16 @@ const patience = 30 * time.Second
 type workshop struct {
 	dir    string
 	binary string // serviceful, once it is built
+	data   string // folder of the benchmark that runs
 	client *http.Client
 }
 
-func newWorkshop(parent string) (*workshop, error) {
+func newWorkshop(parent, binary string) (*workshop, error) {
 	dir, err := os.MkdirTemp(parent, "serviceful-bench-")
 	if err != nil {
 		return nil, fmt.Errorf("making a data folder: %w", err)
 	}
-	return &workshop{dir: dir, client: &http.Client{
+	return &workshop{dir: dir, binary: binary, client: &http.Client{
 		Timeout:   patience,
 		Transport: &http.Transport{MaxIdleConnsPerHost: 256, DisableCompression: true},
 	}}, nil
@@ -39,7 +40,7 @@ func newWorkshop(parent string) (*workshop, error) {
 
 func (w *workshop) clear() error { return os.RemoveAll(w.dir) }
 
-// build makes the command, once.
+// build makes the command, unless it is there.
 func (w *workshop) build(ctx context.Context) error {
 	if w.binary != "" {
 		return nil
@@ -54,15 +55,15 @@ func (w *workshop) build(ctx context.Context) error {
 
 // dev is a running `serviceful dev`.
 type dev struct {
-	gateway, services string        // base URLs
-	data              string        // folder
+	gateway, services string // base URLs
+	data              string
 	took              time.Duration // from its start until it was ready
 	pid               int
 	stop              func() // ends it and its functions
 }
 
-// start runs `serviceful dev` on a folder of functions until stop, with the data
-// of earlier runs on that folder, and returns when it is ready.
+// start runs `serviceful dev` on a folder of functions until stop, with the
+// benchmark's data, and returns when it is ready.
 func (w *workshop) start(ctx context.Context, functions string) (*dev, error) {
 	if err := w.build(ctx); err != nil {
 		return nil, err
@@ -71,10 +72,7 @@ func (w *workshop) start(ctx context.Context, functions string) (*dev, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &dev{
-		gateway: "http://" + ports[0], services: "http://" + ports[1],
-		data: filepath.Join(w.dir, strings.ReplaceAll(functions, "/", "-")),
-	}
+	d := &dev{gateway: "http://" + ports[0], services: "http://" + ports[1], data: w.data}
 	var output bytes.Buffer // read only once the process has ended
 	running, cancel := context.WithCancelCause(ctx)
 	cmd := exec.CommandContext(running, w.binary, "dev", "-f", functions, "--listen", ports[0], "--services", ports[1], "--data", d.data)

@@ -1,13 +1,13 @@
 // Command bench measures what Serviceful must reach, each number beside a
 // yardstick taken in the same run on the same machine:
 //
-//	./hack/bench/run [-require] [name...]
+//	./hack/bench/run [-require] [-binary serviceful] [-data folder] [name...]
 //
 //	events-throughput  64 senders POST 256 B events to the services door; each is stored by JetStream on disk, dispatched and
 //	                   answered by a trivial function. The rate from the first send to the last arrival.
 //	                   Yardstick: the same senders POST the same requests to that same process, with nothing between.
 //	events-latency     The same path at 500 events/s, sent on schedule whatever came of earlier ones: from before the POST is
-//	                   sent until the function has the event.
+//	                   sent until the function has the event. The yardstick, the same sent directly, shows how quiet the machine is.
 //	sync               GET through the gateway to a warm function: the rate of 64 senders, and the median that one sender waits longer.
 //	                   Yardstick: the same calls made directly.
 //	cold               The first call to a function at zero, after its process was killed.
@@ -23,7 +23,8 @@
 //
 // The benchmarks are black boxes: they build the command, run `serviceful dev`
 // on a data folder of their own and speak HTTP to it. They import nothing of
-// the platform. -data says where the data folder goes; it should be on a disk.
+// the platform. The data folder should be on a disk: -data says where. To
+// compare two versions, build both and give each with -binary.
 package main
 
 import (
@@ -33,6 +34,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"syscall"
 )
@@ -69,6 +71,7 @@ func run(ctx context.Context, args []string) (err error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	list := flags.Bool("list", false, "list the benchmarks")
 	require := flags.Bool("require", false, "fail when a target is missed")
+	binary := flags.String("binary", "", "measure this serviceful instead of building one")
 	data := flags.String("data", os.TempDir(), "folder in which a data folder is made and removed")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -83,13 +86,14 @@ func run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	w, err := newWorkshop(*data)
+	w, err := newWorkshop(*data, *binary)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.clear()) }()
 	missed := 0
 	for _, b := range chosen {
+		w.data = filepath.Join(w.dir, b.name)
 		results, err := b.run(ctx, w)
 		if err != nil {
 			return fmt.Errorf("measuring %s: %w", b.name, err)

@@ -33,6 +33,8 @@ const (
 	codeMaximumBytes       = 10077
 	codeWrongLastSequence  = 10071
 	codeMaximumPayload     = 10054
+	codeHeaderTooLarge     = 10097
+	codeSequenceNotFound   = 10043
 	codeWrongLastSequence2 = 10164
 )
 
@@ -54,9 +56,9 @@ func classify(err error) error {
 			return ErrFull
 		case codeWrongLastSequence, codeWrongLastSequence2:
 			return ErrConflict
-		case codeMaximumPayload:
+		case codeMaximumPayload, codeHeaderTooLarge:
 			return ErrTooLarge
-		case jetstream.JSErrCodeMessageNotFound, jetstream.JSErrCodeConsumerNotFound, jetstream.JSErrCodeStreamNotFound:
+		case jetstream.JSErrCodeMessageNotFound, jetstream.JSErrCodeConsumerNotFound, jetstream.JSErrCodeStreamNotFound, codeSequenceNotFound:
 			return ErrNotFound
 		}
 		return ErrUnavailable

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,8 @@ const (
 // control plane's hand on NATS.
 type Layout struct {
 	Bus     *Bus
-	Mailbox bool // keep what was mailed in a stream of its own: the laptop
+	Mailbox bool          // keep what was mailed in a stream of its own: the laptop
+	AckWait time.Duration // of the consumers; default AckWait
 }
 
 // Apply brings NATS to what a snapshot needs: streams, buckets and consumers.
@@ -99,7 +101,7 @@ func (l Layout) ensure(ctx context.Context, cfg jetstream.StreamConfig) error {
 func (l Layout) ensureConsumer(ctx context.Context, s *wiring.Subscription) error {
 	cfg := jetstream.ConsumerConfig{
 		Durable: s.Consumer, FilterSubjects: s.Filters,
-		AckPolicy: jetstream.AckExplicitPolicy, AckWait: AckWait, MaxAckPending: s.Concurrency,
+		AckPolicy: jetstream.AckExplicitPolicy, AckWait: cmp.Or(l.AckWait, AckWait), MaxAckPending: s.Concurrency,
 		MaxDeliver: -1, MaxWaiting: 128, DeliverPolicy: jetstream.DeliverAllPolicy,
 	}
 	if s.Stream == names.Events(s.Function.Namespace) {

@@ -22,6 +22,7 @@ type Orphan struct {
 
 // Retire removes an orphan, after its undelivered calls have become dead
 // letters (TriggerRemoved). Events stay in the log; their pending retries go.
+// Nothing may be accepted for the trigger or pulled from it any more.
 func (l Layout) Retire(ctx context.Context, o Orphan, now time.Time) (buried int, err error) {
 	stream, err := l.Bus.js.Stream(ctx, o.Stream)
 	if err != nil {
@@ -29,7 +30,8 @@ func (l Layout) Retire(ctx context.Context, o Orphan, now time.Time) (buried int
 	}
 	if o.Stream == names.Work(o.Function.Namespace) {
 		filter := names.CallFilter(o.Function, o.Trigger)
-		for _, f := range []string{filter, names.Schedule(filter)} {
+		// Schedules first: one that fires meanwhile is among the queued then.
+		for _, f := range []string{names.Schedule(filter), filter} {
 			n, err := l.bury(ctx, stream, f, o, now)
 			if buried += n; err != nil {
 				return buried, err
@@ -37,7 +39,7 @@ func (l Layout) Retire(ctx context.Context, o Orphan, now time.Time) (buried int
 		}
 	} else {
 		filter := names.EventRetryFilter(o.Function, o.Trigger)
-		for _, f := range []string{filter, names.Schedule(filter)} {
+		for _, f := range []string{names.Schedule(filter), filter} {
 			if err := stream.Purge(ctx, jetstream.WithPurgeSubject(f)); err != nil {
 				return 0, explain(fmt.Sprintf("removing the retries of %q", o.Consumer), err)
 			}
@@ -71,10 +73,12 @@ func (l Layout) bury(ctx context.Context, stream jetstream.Stream, filter string
 		if err := l.Bus.Bury(ctx, m, Ending{o.Function, o.Trigger, v, nil, now}); err != nil {
 			return buried, err
 		}
-		if err := l.Bus.Delete(ctx, o.Stream, m.Sequence); err != nil && !errors.Is(err, ErrNotFound) {
+		switch err := l.Bus.Delete(ctx, o.Stream, m.Sequence); {
+		case err == nil:
+			buried++
+		case !errors.Is(err, ErrNotFound): // it fired or was settled in between
 			return buried, err
 		}
-		buried++
 	}
 	return buried, nil
 }

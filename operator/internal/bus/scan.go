@@ -3,14 +3,18 @@ package bus
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 
 	"github.com/serviceful/serviceful/operator/internal/envelope"
 )
 
-// scanBatch is how many messages a scan asks for at a time.
-const scanBatch = 500
+const (
+	scanBatch = 500              // messages that a scan asks for at a time
+	scanIdle  = 10 * time.Second // after which the server forgets a scan
+)
 
 // Scan calls f with every message on a subject, which may hold wildcards, oldest
 // first, as of now.
@@ -31,32 +35,46 @@ type place struct {
 // that others follow.
 func (b *Bus) scan(ctx context.Context, from place, f func(m *envelope.Message, more bool) (goOn bool, err error)) error {
 	doing := fmt.Sprintf("reading %q of stream %q", from.subject, from.stream)
-	c, err := b.js.OrderedConsumer(ctx, from.stream, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{from.subject}, HeadersOnly: from.headersOnly,
+	c, err := b.js.CreateConsumer(ctx, from.stream, jetstream.ConsumerConfig{
+		Name:          "scan-" + nuid.Next(), // without an underscore: no trigger's
+		FilterSubject: from.subject, HeadersOnly: from.headersOnly,
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from.after + 1,
+		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: scanIdle,
 	})
 	if err != nil {
 		return explain(doing, err)
 	}
-	for more := true; more; {
-		messages, err := c.FetchNoWait(scanBatch)
+	defer func() { // if it cannot be removed now, it goes by itself
+		_ = b.js.DeleteConsumer(context.WithoutCancel(ctx), from.stream, c.CachedInfo().Name)
+	}()
+	last := uint64(0)
+	for pending := c.CachedInfo().NumPending; pending > 0; {
+		messages, err := c.Fetch(int(min(pending, scanBatch)), jetstream.FetchMaxWait(time.Second))
 		if err != nil {
 			return explain(doing, err)
 		}
-		more = false
 		for msg := range messages.Messages() {
 			meta, err := msg.Metadata()
 			if err != nil {
 				return fmt.Errorf("%s: %w", doing, err)
 			}
-			more = meta.NumPending > 0
-			goOn, err := f(&delivered(msg).Message, more)
-			if err != nil || !goOn {
+			if last++; meta.Sequence.Consumer != last {
+				return fmt.Errorf("%s: %w: a message got lost on its way", doing, ErrUnavailable)
+			}
+			pending = meta.NumPending
+			if goOn, err := f(&delivered(msg).Message, pending > 0); err != nil || !goOn {
 				return err
 			}
 		}
 		if err := messages.Error(); err != nil {
 			return explain(doing, err)
+		}
+		if pending > 0 { // fewer came than were there: they were removed, or are late
+			info, err := c.Info(ctx)
+			if err != nil {
+				return explain(doing, err)
+			}
+			pending = info.NumPending
 		}
 	}
 	return nil

@@ -3,6 +3,7 @@ package delivery
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -64,7 +65,7 @@ func Decide(p Policy, m Message, o Outcome, now time.Time, dice float64) Verdict
 		v.Attempts++
 	}
 	if v.Message == "" && (o.Status < 200 || o.Status > 299) {
-		v.Message = fmt.Sprintf("the function answered %d %s", o.Status, http.StatusText(o.Status))
+		v.Message = strings.TrimSpace(fmt.Sprintf("the function answered %d %s", o.Status, http.StatusText(o.Status)))
 	}
 	switch {
 	case !o.Called:

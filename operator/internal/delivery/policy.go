@@ -50,7 +50,7 @@ type Policy struct {
 func (p Policy) backoff(n int) time.Duration {
 	d := float64(p.Delay) * float64(n)
 	if !p.Linear {
-		d = float64(p.Delay) * math.Pow(2, float64(n-1))
+		d = math.Ldexp(float64(p.Delay), n-1)
 	}
 	return time.Duration(min(d, float64(MaxDelay)))
 }

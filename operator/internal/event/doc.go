@@ -5,6 +5,6 @@
 // An Event keeps its attributes exactly as the HTTP binding spells them in
 // headers, so that the way from the door through the stream to the function
 // neither decodes nor encodes anything. The package never does I/O beyond
-// reading a body it is handed, and imports the CloudEvents SDK for the JSON
-// format.
+// reading a body it is handed; it imports names, and the CloudEvents SDK for
+// what filters work on.
 package event

@@ -3,9 +3,13 @@ package event
 import (
 	"errors"
 	"fmt"
+	"mime"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/cloudevents/sdk-go/v2/binding/spec"
 
 	"github.com/serviceful/serviceful/operator/internal/names"
 )
@@ -14,8 +18,8 @@ import (
 // publish of the NATS server.
 const MaxBatch = 1000
 
-// MaxAttributes is the most bytes that the names and values of an event's
-// attributes may take together.
+// MaxAttributes is the most bytes that an event's attributes may take together
+// as header lines.
 const MaxAttributes = 32 << 10
 
 // Attribute is one context attribute or extension: a lower-case name without
@@ -69,17 +73,17 @@ func (e *Event) Validate() error {
 	size := 0
 	for i, a := range e.Attributes {
 		if !validName(a.Name) {
-			return invalid("attribute name %q: only a-z and 0-9 are allowed", a.Name)
+			return invalid("attribute name %q: only a-z and 0-9 are allowed, and not data", a.Name)
 		}
-		if !validValue(a.Value) {
-			return invalid("attribute %q holds a character that a header cannot carry", a.Name)
+		if err := validValue(a); err != nil {
+			return err
 		}
 		for j := range i {
 			if e.Attributes[j].Name == a.Name {
 				return invalid("attribute %q is given twice", a.Name)
 			}
 		}
-		size += len(a.Name) + len(a.Value)
+		size += len(headerPrefix) + len(a.Name) + len(": ") + len(a.Value) + len("\r\n")
 	}
 	if size > MaxAttributes {
 		return invalid("its attributes take %d bytes, more than %d", size, MaxAttributes)
@@ -95,11 +99,6 @@ func (e *Event) Validate() error {
 	if t := e.Type(); !names.ValidEventType(t) {
 		return invalid("type %q: a type is dot-separated words of A-Z a-z 0-9 _ -, at most %d characters", t, names.MaxEventType)
 	}
-	if t := e.Get("time"); t != "" {
-		if _, err := time.Parse(time.RFC3339Nano, t); err != nil {
-			return invalid("time %q is not an RFC 3339 time", t)
-		}
-	}
 	return nil
 }
 
@@ -109,14 +108,52 @@ func validName(s string) bool {
 			return false
 		}
 	}
-	return s != ""
+	return s != "" && s != "data" // which some formats use for the data
 }
 
-// validValue reports whether s is visible ASCII and spaces: what the HTTP
-// binding leaves in a header after encoding.
-func validValue(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
+// defined reports whether CloudEvents itself defines an attribute; all others
+// are extensions.
+func defined(name string) bool { return spec.V1.Attribute(name) != nil }
+
+// validValue checks the value of one attribute: visible ASCII and spaces inside
+// is what the HTTP binding leaves in a header after encoding, and what comes
+// out of one as it went in.
+func validValue(a Attribute) error {
+	for i := range len(a.Value) {
+		if c := a.Value[i]; c < ' ' || c > '~' || c == ' ' && (i == 0 || i == len(a.Value)-1) {
+			return invalid("attribute %q holds a character that a header cannot carry there", a.Name)
+		}
+	}
+	if strings.TrimSpace(Decode(a.Value)) == "" && defined(a.Name) {
+		return invalid("attribute %q is empty", a.Name)
+	}
+	switch a.Name {
+	case "time":
+		if _, err := time.Parse(time.RFC3339Nano, a.Value); err != nil {
+			return invalid("time %q is not an RFC 3339 time", a.Value)
+		}
+	case "source":
+		if !validURI(a.Value, false) {
+			return invalid("source %q is not a URI-reference", a.Value)
+		}
+	case "dataschema":
+		if !validURI(a.Value, true) {
+			return invalid("dataschema %q is not an absolute URI", a.Value)
+		}
+	case "datacontenttype":
+		if _, _, err := mime.ParseMediaType(a.Value); err != nil {
+			return invalid("datacontenttype %q: %v", a.Value, err)
+		}
+	}
+	return nil
+}
+
+// validURI checks a URI as the header spells it, which is all that many clients
+// look at, and as it is decoded.
+func validURI(value string, absolute bool) bool {
+	for _, s := range [...]string{value, Decode(value)} {
+		u, err := url.Parse(s)
+		if err != nil || *u == (url.URL{}) || absolute && !u.IsAbs() {
 			return false
 		}
 	}

@@ -2,13 +2,13 @@ package event
 
 import (
 	"encoding/json"
+	"fmt"
 	"mime"
 	"net/http"
 	"strings"
 
 	"github.com/cloudevents/sdk-go/v2/binding/spec"
 	sdk "github.com/cloudevents/sdk-go/v2/event"
-	"github.com/cloudevents/sdk-go/v2/types"
 )
 
 // The media types of the JSON format and of the JSON batch format.
@@ -61,7 +61,7 @@ func FromHTTP(h http.Header, body []byte) ([]*Event, error) {
 func fromBinary(h http.Header, body []byte) (*Event, error) {
 	e := &Event{Attributes: make([]Attribute, 0, 8), Data: body}
 	for key, values := range h {
-		if len(key) < 4 || (key[0] != 'C' && key[0] != 'c') || (key[1] != 'E' && key[1] != 'e') || key[2] != '-' {
+		if len(key) < 3 || (key[0] != 'C' && key[0] != 'c') || (key[1] != 'E' && key[1] != 'e') || key[2] != '-' {
 			continue
 		}
 		if len(values) != 1 {
@@ -82,42 +82,6 @@ func fromBinary(h http.Header, body []byte) (*Event, error) {
 	return e, nil
 }
 
-func fromJSON(body []byte) (*Event, error) {
-	var ce sdk.Event
-	if err := json.Unmarshal(body, &ce); err != nil {
-		return nil, invalid("%v", err)
-	}
-	e := &Event{Attributes: make([]Attribute, 0, 8), Data: ce.Data()}
-	if v := ce.SpecVersion(); v != "1.0" {
-		return nil, invalid(`specversion is %q, not "1.0"`, v)
-	}
-	for _, a := range spec.V1.Attributes() {
-		s, err := types.Format(a.Get(ce.Context))
-		if err != nil || s == "" {
-			continue // not set
-		}
-		name := a.Name()
-		if name != "datacontenttype" {
-			s = Encode(s)
-		}
-		e.Attributes = append(e.Attributes, Attribute{name, s})
-	}
-	for name, value := range ce.Extensions() {
-		s, err := types.Format(value)
-		if err != nil {
-			return nil, invalid("attribute %q: %v", name, err)
-		}
-		e.Attributes = append(e.Attributes, Attribute{name, Encode(s)})
-	}
-	if len(e.Data) > 0 && e.Get("datacontenttype") == "" {
-		e.Set("datacontenttype", "application/json") // the JSON format's default
-	}
-	if err := e.Validate(); err != nil {
-		return nil, err
-	}
-	return e, nil
-}
-
 func fromBatch(body []byte) ([]*Event, error) {
 	var raw []json.RawMessage
 	if err := json.Unmarshal(body, &raw); err != nil {
@@ -131,7 +95,7 @@ func fromBatch(body []byte) ([]*Event, error) {
 	for i := range raw {
 		e, err := fromJSON(raw[i])
 		if err != nil {
-			return nil, invalid("event %d of the batch: %v", i+1, err)
+			return nil, fmt.Errorf("event %d of the batch is %w", i+1, err)
 		}
 		key := [2]string{e.Source(), e.ID()}
 		if seen[key] {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/rand"
 	"net/http"
-	"net/textproto"
 	"strings"
 
 	"github.com/serviceful/serviceful/operator/internal/bus"
@@ -19,10 +18,10 @@ func (d *Door) accept(w http.ResponseWriter, r *http.Request, rt *wiring.Route, 
 	if err != nil {
 		return err
 	}
-	req := envelope.Request{Method: r.Method, Target: r.RequestURI, Host: r.Host, Header: endToEnd(r.Header), Params: params}
-	if r.Header.Get("Traceparent") == "" {
-		req.Header["Traceparent"] = []string{newTraceparent()}
-	}
+	removeConnectionHeaders(r.Header)
+	delete(r.Header, "Content-Length") // the body's own, always
+	setDefault(r.Header, "Traceparent", newTraceparent())
+	req := envelope.Request{Method: r.Method, Target: r.URL.RequestURI(), Host: r.Host, Header: r.Header, Params: params}
 	if size := headerSize(req.Header) + len(req.Target); size > envelope.MaxRequestHeader {
 		return serve.NewProblem(http.StatusRequestHeaderFieldsTooLarge, "headers-too-large",
 			"the request's line and headers take %d bytes, more than %d", size, envelope.MaxRequestHeader)
@@ -30,7 +29,7 @@ func (d *Door) accept(w http.ResponseWriter, r *http.Request, rt *wiring.Route, 
 	call := func(id string) *envelope.Message { return envelope.Call(rt.Function, rt.Trigger, id, req, body) }
 	id := strings.ToLower(rand.Text())
 	if key := r.Header.Get("Idempotency-Key"); key != "" {
-		same := bytes.Join([][]byte{[]byte(r.Method), []byte(r.RequestURI), body}, []byte{'\n'})
+		same := bytes.Join([][]byte{[]byte(r.Method), []byte(req.Target), body}, []byte{'\n'})
 		id, err = d.cfg.Inbox.StoreOnce(r.Context(), bus.Key{Function: rt.Function, Scope: rt.Trigger, Value: key, Request: same}, id, call)
 	} else {
 		_, err = d.cfg.Inbox.Store(r.Context(), call(id))
@@ -41,21 +40,6 @@ func (d *Door) accept(w http.ResponseWriter, r *http.Request, rt *wiring.Route, 
 	w.Header().Set("Location", "/calls/"+id)
 	serve.WriteJSON(w, http.StatusAccepted, map[string]string{"id": id})
 	return nil
-}
-
-// endToEnd is the headers of a request without those that are about its
-// connection (RFC 9110, 7.6.1).
-func endToEnd(h http.Header) http.Header {
-	out := h.Clone()
-	for _, v := range h["Connection"] {
-		for name := range strings.SplitSeq(v, ",") {
-			out.Del(textproto.TrimString(name))
-		}
-	}
-	for _, name := range [...]string{"Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Content-Length"} {
-		out.Del(name)
-	}
-	return out
 }
 
 func headerSize(h http.Header) int {

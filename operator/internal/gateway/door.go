@@ -61,7 +61,7 @@ type Config struct {
 // Door is the public door.
 type Door struct {
 	cfg   Config
-	proxy *proxy
+	proxy proxy
 }
 
 // New is a door. It fails when the configuration is not complete.
@@ -78,7 +78,7 @@ func New(cfg Config) (*Door, error) {
 	if cfg.Transport == nil {
 		cfg.Transport = invoke.NewTransport()
 	}
-	return &Door{cfg: cfg, proxy: newProxy(cfg)}, nil
+	return &Door{cfg: cfg, proxy: proxy{cfg}}, nil
 }
 
 // ServeHTTP serves one request.

@@ -4,10 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/http/httputil"
+	"net/textproto"
+	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,39 +24,15 @@ import (
 )
 
 // proxy takes a synchronous request to a ready instance.
-type proxy struct {
-	cfg     Config
-	reverse *httputil.ReverseProxy
-}
-
-func newProxy(cfg Config) *proxy {
-	p := &proxy{cfg: cfg}
-	p.reverse = &httputil.ReverseProxy{
-		Rewrite:       rewrite,
-		Transport:     cfg.Transport,
-		FlushInterval: -1, // what a function writes, its caller reads
-		BufferPool:    buffers{},
-		ErrorHandler:  p.failed,
-		ErrorLog:      slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
-	}
-	return p
-}
-
-// target is where a request goes; it travels in the request's context, the one
-// way into a ReverseProxy.
-type target struct {
-	route   *wiring.Route
-	address string
-	timer   *time.Timer
-}
-
-type targetKey struct{}
-
-func targetOf(r *http.Request) *target { return r.Context().Value(targetKey{}).(*target) }
+//
+// Connections that change their protocol are left to httputil.ReverseProxy. All
+// other requests take a loop of its own that copies no headers and starts no
+// timer for flushing: it costs about half as much (hack/bench, sync).
+type proxy struct{ cfg Config }
 
 // serve proxies one request. The function's timeout runs from the ready
 // instance to the beginning of the answer: a stream may go on for longer.
-func (p *proxy) serve(w http.ResponseWriter, r *http.Request, rt *wiring.Route, params map[string]string) error {
+func (p proxy) serve(w http.ResponseWriter, r *http.Request, rt *wiring.Route, params map[string]string) error {
 	if r.ContentLength > p.cfg.SyncBody {
 		return serve.TooLarge(p.cfg.SyncBody)
 	}
@@ -63,76 +46,179 @@ func (p *proxy) serve(w http.ResponseWriter, r *http.Request, rt *wiring.Route, 
 	defer lease.Release()
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	t := &target{route: rt, address: lease.Address}
-	t.timer = time.AfterFunc(rt.Timeout, func() { cancel(errTimeout) })
-	defer t.timer.Stop()
-	if r.ContentLength != 0 && r.Body != nil {
-		r.Body = http.MaxBytesReader(w, r.Body, p.cfg.SyncBody)
+	timer := time.AfterFunc(rt.Timeout, func() { cancel(errTimeout) })
+	defer timer.Stop()
+	prepare(r, rt, params)
+	if r.Header["Upgrade"] != nil {
+		return p.upgrade(w, r.WithContext(ctx), lease.Address, timer, rt)
 	}
-	invoke.SetParams(r.Header, rt.Trigger, params)
-	if r.Header.Get("Traceparent") == "" {
-		r.Header.Set("Traceparent", newTraceparent())
+	resp, err := p.cfg.Transport.RoundTrip(p.outgoing(ctx, w, r, lease.Address))
+	timer.Stop()
+	if err != nil {
+		return p.explain(ctx, r, rt, err)
 	}
-	p.reverse.ServeHTTP(started{w, t.timer}, r.WithContext(context.WithValue(ctx, targetKey{}, t)))
+	defer resp.Body.Close()
+	answer(w, resp)
 	return nil
 }
 
-var errTimeout = errors.New("the function did not begin to answer within its timeout")
-
-func rewrite(pr *httputil.ProxyRequest) {
-	pr.Out.URL.Scheme = "http"
-	pr.Out.URL.Host = targetOf(pr.In).address
-	pr.Out.Host = pr.In.Host
-	pr.Out.Header["X-Forwarded-For"] = pr.In.Header["X-Forwarded-For"]
-	pr.SetXForwarded()
-}
-
-// failed answers a request whose function did not.
-func (p *proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
-	rt := targetOf(r).route
-	var tooLarge *http.MaxBytesError
-	var problem *serve.Problem
-	switch {
-	case errors.As(err, &tooLarge):
-		problem = serve.TooLarge(p.cfg.SyncBody)
-	case errors.Is(context.Cause(r.Context()), errTimeout):
-		problem = serve.NewProblem(http.StatusGatewayTimeout, "function-timeout", "function %s did not begin to answer within %s", rt.Function, rt.Timeout)
-	case r.Context().Err() != nil:
-		panic(http.ErrAbortHandler) // the caller is gone
-	default:
-		problem = serve.NewProblem(http.StatusBadGateway, "function-broke-off", "function %s did not answer: %v", rt.Function, err)
+// prepare makes a request's headers what the function is to see. They are the
+// server's no longer.
+func prepare(r *http.Request, rt *wiring.Route, params map[string]string) {
+	invoke.SetParams(r.Header, rt.Trigger, params)
+	setDefault(r.Header, "Traceparent", newTraceparent())
+	if ip, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		if prior := r.Header["X-Forwarded-For"]; len(prior) > 0 {
+			ip = prior[len(prior)-1] + ", " + ip
+		}
+		r.Header["X-Forwarded-For"] = []string{ip}
 	}
-	p.cfg.Logger.Debug("proxying a request", "function", rt.Function.String(), "trigger", rt.Trigger, "error", err)
-	serve.WriteProblem(w, problem)
+	setDefault(r.Header, "X-Forwarded-Host", r.Host)
+	setDefault(r.Header, "X-Forwarded-Proto", "http")
 }
 
-// started stops the timeout when the answer begins.
-type started struct {
-	http.ResponseWriter
-	timer *time.Timer
-}
-
-func (s started) WriteHeader(status int) {
-	if status >= 200 || status == http.StatusSwitchingProtocols {
-		s.timer.Stop()
+func setDefault(h http.Header, key, value string) {
+	if h[key] == nil {
+		h[key] = []string{value}
 	}
-	s.ResponseWriter.WriteHeader(status)
 }
 
-// Unwrap gives http.ResponseController what lies below.
-func (s started) Unwrap() http.ResponseWriter { return s.ResponseWriter }
-
-// newTraceparent begins a trace (W3C Trace Context, version 00, not sampled).
-func newTraceparent() string {
-	return fmt.Sprintf("00-%016x%016x-%016x-00", rand.Uint64(), rand.Uint64()|1, rand.Uint64()|1)
+// outgoing is the request to the function: the caller's own, with another
+// address.
+func (p proxy) outgoing(ctx context.Context, w http.ResponseWriter, r *http.Request, address string) *http.Request {
+	removeConnectionHeaders(r.Header)
+	out := &http.Request{
+		Method: r.Method, URL: target(r, address), Host: r.Host, Header: r.Header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Body: http.NoBody, ContentLength: r.ContentLength, Trailer: r.Trailer,
+	}
+	if r.ContentLength != 0 {
+		out.Body = http.MaxBytesReader(w, r.Body, p.cfg.SyncBody)
+	}
+	return out.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: interim(w)}))
 }
 
-// buffers lends the proxy its copy buffers.
-type buffers struct{}
+func target(r *http.Request, address string) *url.URL {
+	u := *r.URL
+	u.Scheme, u.Host = "http", address
+	return &u
+}
+
+// interim passes interim answers (RFC 9110, 15.2) on.
+func interim(w http.ResponseWriter) func(int, textproto.MIMEHeader) error {
+	return func(status int, h textproto.MIMEHeader) error {
+		maps.Copy(w.Header(), http.Header(h))
+		w.WriteHeader(status)
+		clear(w.Header())
+		return nil
+	}
+}
+
+// answer passes the function's answer on, untouched and unbuffered. One that
+// breaks off breaks the caller's connection, or the caller would take a part for
+// the whole.
+func answer(w http.ResponseWriter, resp *http.Response) {
+	removeConnectionHeaders(resp.Header)
+	h := w.Header()
+	maps.Copy(h, resp.Header)
+	if h["Content-Type"] == nil {
+		h["Content-Type"] = nil // present: nothing is guessed
+	}
+	for key := range resp.Trailer {
+		h.Add("Trailer", key)
+	}
+	w.WriteHeader(resp.StatusCode)
+	if err := copyBody(w, resp); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	for key, values := range resp.Trailer {
+		h[http.TrailerPrefix+key] = values
+	}
+}
+
+// copyBody writes what the function writes, when it writes it: only the end of
+// an answer of known length waits for nothing.
+func copyBody(w http.ResponseWriter, resp *http.Response) error {
+	flusher := http.NewResponseController(w)
+	if resp.ContentLength < 0 {
+		_ = flusher.Flush() // the head, before the first byte is there
+	}
+	buf := bufferPool.Get().(*[bufferSize]byte)
+	defer bufferPool.Put(buf)
+	for sent := int64(0); ; {
+		n, err := resp.Body.Read(buf[:])
+		if n > 0 {
+			if _, err := w.Write(buf[:n]); err != nil {
+				return err
+			}
+			if sent += int64(n); sent != resp.ContentLength {
+				_ = flusher.Flush()
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
 
 const bufferSize = 32 << 10
 
 var bufferPool = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
-func (buffers) Get() []byte  { return bufferPool.Get().(*[bufferSize]byte)[:] }
-func (buffers) Put(b []byte) { bufferPool.Put((*[bufferSize]byte)(b)) }
+// upgrade proxies a request that wants to change its connection's protocol.
+func (p proxy) upgrade(w http.ResponseWriter, r *http.Request, address string, timer *time.Timer, rt *wiring.Route) (err error) {
+	reverse := httputil.ReverseProxy{
+		Rewrite: func(pr *httputil.ProxyRequest) {
+			pr.Out.URL, pr.Out.Host = target(pr.In, address), pr.In.Host
+			for _, key := range [...]string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded"} {
+				if v := pr.In.Header[key]; v != nil {
+					pr.Out.Header[key] = v
+				}
+			}
+		},
+		Transport:      p.cfg.Transport,
+		FlushInterval:  -1,
+		ModifyResponse: func(*http.Response) error { timer.Stop(); return nil },
+		ErrorHandler:   func(_ http.ResponseWriter, r *http.Request, e error) { err = p.explain(r.Context(), r, rt, e) },
+		ErrorLog:       slog.NewLogLogger(p.cfg.Logger.Handler(), slog.LevelDebug),
+	}
+	reverse.ServeHTTP(w, r)
+	return err
+}
+
+var errTimeout = errors.New("the function did not begin to answer within its timeout")
+
+// explain says why a function did not answer.
+func (p proxy) explain(ctx context.Context, r *http.Request, rt *wiring.Route, err error) error {
+	p.cfg.Logger.Debug("proxying a request", "function", rt.Function.String(), "trigger", rt.Trigger, "error", err)
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return serve.TooLarge(p.cfg.SyncBody)
+	case errors.Is(context.Cause(ctx), errTimeout):
+		return serve.NewProblem(http.StatusGatewayTimeout, "function-timeout", "function %s did not begin to answer within %s", rt.Function, rt.Timeout)
+	case r.Context().Err() != nil:
+		panic(http.ErrAbortHandler) // the caller is gone
+	}
+	return serve.NewProblem(http.StatusBadGateway, "function-broke-off", "function %s did not answer: %v", rt.Function, err)
+}
+
+// removeConnectionHeaders drops the headers that are about one connection and
+// not the message (RFC 9110, 7.6.1).
+func removeConnectionHeaders(h http.Header) {
+	for _, v := range h["Connection"] {
+		for name := range strings.SplitSeq(v, ",") {
+			h.Del(textproto.TrimString(name))
+		}
+	}
+	for _, name := range [...]string{"Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding", "Upgrade"} {
+		delete(h, name)
+	}
+}
+
+// newTraceparent begins a trace (W3C Trace Context, version 00, not sampled).
+func newTraceparent() string {
+	return fmt.Sprintf("00-%016x%016x-%016x-00", rand.Uint64(), rand.Uint64()|1, rand.Uint64()|1)
+}

@@ -14,21 +14,6 @@ import (
 	"github.com/serviceful/serviceful/operator/internal/envelope"
 )
 
-// NewTransport is the HTTP client side of the doors and the dispatcher: plain
-// HTTP/1.1 to functions nearby, connections kept for reuse, nothing added to a
-// request and nothing unpacked.
-func NewTransport() *http.Transport {
-	dialer := &net.Dialer{Timeout: 2 * time.Second, KeepAlive: 30 * time.Second}
-	return &http.Transport{
-		DialContext:         dialer.DialContext,
-		MaxIdleConnsPerHost: 256,
-		IdleConnTimeout:     30 * time.Second,
-		DisableCompression:  true,
-		WriteBufferSize:     8 << 10,
-		ReadBufferSize:      8 << 10,
-	}
-}
-
 // Do makes one call to the instance at address and reads the answer, of which
 // it keeps up to envelope.MaxResponse bytes. The context's deadline is the
 // call's timeout. The outcome says what happened; the answer is nil where there
@@ -52,10 +37,12 @@ func Do(rt http.RoundTripper, address string, req *http.Request) (delivery.Outco
 }
 
 // NotSent reports whether an error of a round trip proves that the function did
-// not get the request: there was no connection.
+// not get the request: there was no connection, or it broke before the request
+// was sent.
 func NotSent(err error) bool {
 	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "dial"
+	var unsent *unsentError
+	return errors.As(err, &op) && op.Op == "dial" || errors.As(err, &unsent)
 }
 
 func describe(ctx context.Context, err error) string {

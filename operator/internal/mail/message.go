@@ -23,12 +23,12 @@ const (
 
 // Message is one mail. Sending the same Message again sends the same mail again, down to its Message-ID and Date.
 type Message struct {
-	ID      string    `json:"id"`             // makes the Message-ID <ID@domain>: letters, digits and !#$%&'*+/=?^_`{|}~.-
-	From    string    `json:"from"`           // the sender, such as "Offers <offers@example.org>"; empty: the one of the SMTP configuration
-	To      []string  `json:"to"`             // 1 to 50 recipients, with or without names
-	Subject string    `json:"subject"`        // 1 to 998 bytes without control characters
-	Text    string    `json:"text,omitempty"` // at least one of Text and HTML is there
-	HTML    string    `json:"html,omitempty"`
+	ID      string    `json:"id"`      // makes the Message-ID <ID@domain>: letters, digits and !#$%&'*+/=?^_`{|}~.-
+	From    string    `json:"from"`    // the sender, such as "Offers <offers@example.org>"; empty: the one of the SMTP configuration
+	To      []string  `json:"to"`      // 1 to 50 recipients, with or without names
+	Subject string    `json:"subject"` // 1 to 998 bytes without control characters
+	Text    string    `json:"text"`    // at least one of Text and HTML is there
+	HTML    string    `json:"html"`
 	Time    time.Time `json:"time"` // becomes the Date header
 }
 

@@ -52,7 +52,7 @@ func randomPath(r *rand.Rand) string {
 // also redirects; there, and only there, the two may differ.
 func TestLikeServeMux(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	for range 3000 {
+	for range 1000 {
 		mux, handler, builder := http.NewServeMux(), &reached{}, Builder[string]{}
 		var patterns []string
 		for range 1 + r.IntN(12) {

@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/serviceful/serviceful/operator/api/v1alpha1"
 	"github.com/serviceful/serviceful/operator/internal/invoke"
@@ -74,6 +75,7 @@ type Deployer struct {
 	known    map[names.Function]bool
 	plans    map[names.Function]Plan // of those that can run
 	restarts map[names.Function]int  // how often the source of a command changed
+	made     map[names.Function]time.Time
 }
 
 // New begins to watch the roots, so that no change after it is missed. Watch must
@@ -92,7 +94,7 @@ func New(config Config) (*Deployer, error) {
 	}
 	return &Deployer{
 		config: config, builder: builder, watcher: watcher,
-		plans: map[names.Function]Plan{}, restarts: map[names.Function]int{},
+		plans: map[names.Function]Plan{}, restarts: map[names.Function]int{}, made: map[names.Function]time.Time{},
 	}, nil
 }
 
@@ -137,6 +139,9 @@ func (d *Deployer) Apply(ctx context.Context, deployments []Deployment) map[name
 
 // deploy builds plans and hands over the programs of those that could be built.
 func (d *Deployer) deploy(ctx context.Context, plans []Plan) map[names.Function]*invoke.StartError {
+	for _, plan := range plans {
+		d.made[plan.Function] = time.Now()
+	}
 	results := d.builder.Build(ctx, targets(plans))
 	failed := map[names.Function]*invoke.StartError{}
 	for _, plan := range plans {
@@ -218,7 +223,7 @@ func (d *Deployer) rebuild(ctx context.Context, changed []names.Function, applie
 // follow tells the watcher what the functions are made of now.
 func (d *Deployer) follow(ctx context.Context) {
 	d.mu.Lock()
-	plans := slices.Collect(maps.Values(d.plans))
+	plans, made := slices.Collect(maps.Values(d.plans)), maps.Clone(d.made)
 	d.mu.Unlock()
 	listed, err := d.builder.Sources(ctx, targets(plans))
 	if err != nil && ctx.Err() == nil {
@@ -226,7 +231,7 @@ func (d *Deployer) follow(ctx context.Context) {
 	}
 	var all []watch.Target
 	for _, plan := range plans {
-		all = append(all, plan.sources(listed[plan.Function]))
+		all = append(all, plan.sources(listed[plan.Function], made[plan.Function]))
 	}
 	d.watcher.Follow(all)
 }

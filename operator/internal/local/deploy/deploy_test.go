@@ -118,7 +118,7 @@ func newShop(t *testing.T) *shop {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Second)
 		defer cancel()
 		s.processes.Stop(ctx)
 	})
@@ -171,7 +171,7 @@ func (s *shop) write(file, content string) {
 
 // call returns fn's answer, or the error's text.
 func (s *shop) call(fn names.Function, path string) string {
-	lease, err := s.processes.Acquire(context.Background(), fn)
+	lease, err := s.processes.Acquire(s.t.Context(), fn)
 	if err != nil {
 		return err.Error()
 	}

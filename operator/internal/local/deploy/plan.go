@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/serviceful/serviceful/operator/api/v1alpha1"
 	"github.com/serviceful/serviceful/operator/internal/invoke"
@@ -178,14 +179,15 @@ func (p Plan) target() build.Target {
 	return build.Target{Function: p.Function, Package: p.Package, Dir: p.Dir}
 }
 
-// sources is what to watch. The manifest's folder always counts, also while go
+// sources is what to watch since made, when it was last built. The manifest's folder always counts, also while go
 // cannot tell yet what a package is made of.
-func (p Plan) sources(listed build.Sources) watch.Target {
+func (p Plan) sources(listed build.Sources, made time.Time) watch.Target {
 	if p.Package == "" {
-		return watch.Target{Function: p.Function, Dir: p.Dir}
+		return watch.Target{Function: p.Function, Since: made, Dir: p.Dir}
 	}
 	return watch.Target{
 		Function: p.Function,
+		Since:    made,
 		Folders:  slices.Concat([]string{p.Dir}, listed.Folders),
 		Files:    listed.Embedded,
 	}

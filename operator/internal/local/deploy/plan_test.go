@@ -40,15 +40,19 @@ func TestPlan(t *testing.T) {
 		argv   []string
 		env    []string
 	}{
-		"ko":                   {nil, "example.com/shop/functions/offers", []string{""}, nil},
-		"ko with args":         {func(fn *v1alpha1.Function) { fn.Spec.Args = []string{"-v"} }, "example.com/shop/functions/offers", []string{"", "-v"}, nil},
-		"a plain command":      {dev("python3 main.py"), "", []string{"sh", "-c", "exec python3 main.py"}, nil},
-		"a compound command":   {dev("npm ci && node ."), "", []string{"sh", "-c", "npm ci && node ."}, nil},
-		"an assignment":        {dev("DEBUG=1 node ."), "", []string{"sh", "-c", "DEBUG=1 node ."}, nil},
-		"a command beside ko":  {func(fn *v1alpha1.Function) { fn.Annotations = map[string]string{DevCommand: "./run"} }, "", []string{"sh", "-c", "exec ./run"}, nil},
-		"a value":              {func(fn *v1alpha1.Function) { fn.Spec.Env = []v1alpha1.EnvVar{{Name: "A", Value: "b=c"}} }, "example.com/shop/functions/offers", []string{""}, []string{"A=b=c"}},
-		"an exported secret":   {func(fn *v1alpha1.Function) { fn.Spec.Env = []v1alpha1.EnvVar{{Name: "EXPORTED", ValueFrom: secret(nil)}} }, "example.com/shop/functions/offers", []string{""}, []string{"EXPORTED=yes"}},
-		"an optional variable": {func(fn *v1alpha1.Function) { fn.Spec.Env = []v1alpha1.EnvVar{{Name: "A", ValueFrom: secret(ptr(true))}} }, "example.com/shop/functions/offers", []string{""}, nil},
+		"ko":                  {nil, "example.com/shop/functions/offers", []string{""}, nil},
+		"ko with args":        {func(fn *v1alpha1.Function) { fn.Spec.Args = []string{"-v"} }, "example.com/shop/functions/offers", []string{"", "-v"}, nil},
+		"a plain command":     {dev("python3 main.py"), "", []string{"sh", "-c", "exec python3 main.py"}, nil},
+		"a compound command":  {dev("npm ci && node ."), "", []string{"sh", "-c", "npm ci && node ."}, nil},
+		"an assignment":       {dev("DEBUG=1 node ."), "", []string{"sh", "-c", "DEBUG=1 node ."}, nil},
+		"a command beside ko": {func(fn *v1alpha1.Function) { fn.Annotations = map[string]string{DevCommand: "./run"} }, "", []string{"sh", "-c", "exec ./run"}, nil},
+		"a value":             {func(fn *v1alpha1.Function) { fn.Spec.Env = []v1alpha1.EnvVar{{Name: "A", Value: "b=c"}} }, "example.com/shop/functions/offers", []string{""}, []string{"A=b=c"}},
+		"an exported secret": {func(fn *v1alpha1.Function) {
+			fn.Spec.Env = []v1alpha1.EnvVar{{Name: "EXPORTED", ValueFrom: secret(nil)}}
+		}, "example.com/shop/functions/offers", []string{""}, []string{"EXPORTED=yes"}},
+		"an optional variable": {func(fn *v1alpha1.Function) {
+			fn.Spec.Env = []v1alpha1.EnvVar{{Name: "A", ValueFrom: secret(ptr(true))}}
+		}, "example.com/shop/functions/offers", []string{""}, nil},
 		"optional envFrom": {func(fn *v1alpha1.Function) {
 			fn.Spec.EnvFrom = []v1alpha1.EnvFromSource{{SecretRef: &v1alpha1.EnvSource{Name: "db", Optional: ptr(true)}}}
 		}, "example.com/shop/functions/offers", []string{""}, nil},
@@ -97,14 +101,18 @@ func TestPlanRefuses(t *testing.T) {
 		change func(*v1alpha1.Function)
 		want   string
 	}{
-		"an image":           {image("registry.example.com/offers:v1"), DevCommand},
-		"no import path":     {image("ko://"), "import path"},
-		"a relative path":    {image("ko://./offers"), "import path"},
-		"a pattern":          {image("ko://example.com/shop/..."), "import path"},
-		"a flag":             {image("ko://-o=/etc/passwd"), "import path"},
-		"an entry point":     {func(fn *v1alpha1.Function) { fn.Spec.Command = []string{"/bin/x"} }, "spec.args"},
-		"a secret variable":  {func(fn *v1alpha1.Function) { fn.Spec.Env = []v1alpha1.EnvVar{{Name: "PASSWORD", ValueFrom: &v1alpha1.EnvVarSource{}}} }, "spec.env[0]: PASSWORD"},
-		"envFrom":            {func(fn *v1alpha1.Function) { fn.Spec.EnvFrom = []v1alpha1.EnvFromSource{{ConfigMapRef: &v1alpha1.EnvSource{Name: "settings"}}} }, `spec.envFrom[0]: a laptop has no "settings"`},
+		"an image":        {image("registry.example.com/offers:v1"), DevCommand},
+		"no import path":  {image("ko://"), "import path"},
+		"a relative path": {image("ko://./offers"), "import path"},
+		"a pattern":       {image("ko://example.com/shop/..."), "import path"},
+		"a flag":          {image("ko://-o=/etc/passwd"), "import path"},
+		"an entry point":  {func(fn *v1alpha1.Function) { fn.Spec.Command = []string{"/bin/x"} }, "spec.args"},
+		"a secret variable": {func(fn *v1alpha1.Function) {
+			fn.Spec.Env = []v1alpha1.EnvVar{{Name: "PASSWORD", ValueFrom: &v1alpha1.EnvVarSource{}}}
+		}, "spec.env[0]: PASSWORD"},
+		"envFrom": {func(fn *v1alpha1.Function) {
+			fn.Spec.EnvFrom = []v1alpha1.EnvFromSource{{ConfigMapRef: &v1alpha1.EnvSource{Name: "settings"}}}
+		}, `spec.envFrom[0]: a laptop has no "settings"`},
 		"a secret volume":    {mount(v1alpha1.Volume{Secret: &v1alpha1.SecretVolume{SecretName: "x"}}), "spec.volumeMounts[0]"},
 		"a ConfigMap volume": {mount(v1alpha1.Volume{ConfigMap: &v1alpha1.ConfigMapVolume{Name: "x"}}), "/v"},
 		"an emptyDir":        {mount(v1alpha1.Volume{EmptyDir: &v1alpha1.EmptyDirVolume{}}), "/v"},

@@ -18,7 +18,7 @@ func TestCallsShareOneStart(t *testing.T) {
 	var calls sync.WaitGroup
 	for range 50 {
 		calls.Go(func() {
-			lease, err := w.Acquire(context.Background(), offers)
+			lease, err := w.Acquire(t.Context(), offers)
 			if err != nil {
 				t.Error(err)
 				return
@@ -43,7 +43,7 @@ func TestConcurrencyIsALimitAndAQueue(t *testing.T) {
 	leases := make(chan invoke.Lease, 3)
 	for n := range 3 {
 		go func() {
-			lease, err := w.Acquire(context.Background(), offers)
+			lease, err := w.Acquire(t.Context(), offers)
 			if err != nil {
 				t.Error(err)
 			}
@@ -227,7 +227,7 @@ func TestWaitersSurviveADeath(t *testing.T) {
 	held := w.acquire(t, offers)
 	granted := make(chan invoke.Lease)
 	go func() {
-		lease, err := w.Acquire(context.Background(), offers)
+		lease, err := w.Acquire(t.Context(), offers)
 		if err != nil {
 			t.Error(err)
 		}
@@ -251,7 +251,7 @@ func TestReplaceWhileACallIsInFlight(t *testing.T) {
 	old := w.acquire(t, offers)
 	granted := make(chan invoke.Lease)
 	go func() {
-		lease, err := w.Acquire(context.Background(), offers)
+		lease, err := w.Acquire(t.Context(), offers)
 		if err != nil {
 			t.Error(err)
 		}
@@ -288,7 +288,7 @@ func TestReplaceDuringAStart(t *testing.T) {
 	w.Set(offers, program("deaf"))
 	granted := make(chan invoke.Lease)
 	go func() {
-		lease, err := w.Acquire(context.Background(), offers)
+		lease, err := w.Acquire(t.Context(), offers)
 		if err != nil {
 			t.Error(err)
 		}

@@ -1,7 +1,6 @@
 package process
 
 import (
-	"context"
 	"net"
 	"os"
 	"os/exec"
@@ -14,7 +13,7 @@ func BenchmarkWarmAcquire(b *testing.B) {
 	w := newWorld(b)
 	w.Set(offers, program("serve"))
 	w.acquire(b, offers).Release()
-	ctx := context.Background()
+	ctx := b.Context()
 	b.ReportAllocs()
 	b.SetParallelism(100)
 	b.ResetTimer()

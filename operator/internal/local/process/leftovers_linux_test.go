@@ -1,6 +1,7 @@
 package process
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -89,13 +90,46 @@ func TestTheGroupEndsWithItsLeader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.stop()
+	w.stop(t.Context())
 	eventually(t, "the child's child ends", func() bool { return !runs(pid) })
 }
 
 // runs is false for a process that ended and that nobody has reaped yet.
 func runs(pid int) bool {
-	_, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
-	line, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
+	line, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
 	return err == nil && len(line) > 0
+}
+
+// TestHost is the parent that the next test kills: it runs a function and tells
+// its process id.
+func TestHost(t *testing.T) {
+	dir := os.Getenv("HOST_DIR")
+	if dir == "" {
+		t.Skip("run by TestFunctionsDieWithAKilledParent")
+	}
+	w := newWorldIn(t, dir, 0)
+	w.Set(offers, program("serve"))
+	w.acquire(t, offers)
+	fmt.Println(w.Running()[0].PID)
+	select {}
+}
+
+func TestFunctionsDieWithAKilledParent(t *testing.T) {
+	host := exec.Command(os.Args[0], "-test.run=^TestHost$")
+	host.Env = append(os.Environ(), "HOST_DIR="+t.TempDir())
+	host.Stderr = os.Stderr
+	stdout, err := host.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := host.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	_, err = fmt.Fscanln(stdout, &pid)
+	if killed := host.Process.Kill(); err != nil || killed != nil {
+		t.Fatal(err, killed)
+	}
+	_ = host.Wait()
+	eventually(t, "the function ends", func() bool { return !runs(pid) })
 }

@@ -23,7 +23,7 @@ func TestLinesAreWhole(t *testing.T) {
 	}
 	<-done
 	<-done
-	w.stop()
+	w.stop(t.Context())
 
 	counts := map[string]int{}
 	for line := range strings.Lines(w.output.String()) {

@@ -119,12 +119,12 @@ func newWorldIn(t testing.TB, dir string, start time.Duration) *world {
 		t.Fatal(err)
 	}
 	w.Processes = p
-	t.Cleanup(w.stop)
+	t.Cleanup(func() { w.stop(context.WithoutCancel(t.Context())) })
 	return w
 }
 
-func (w *world) stop() {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+func (w *world) stop(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	w.Stop(ctx)
 }
@@ -261,7 +261,7 @@ func TestTokenLivesAsLongAsTheProcess(t *testing.T) {
 	if want := filepath.Join(w.runDir, "coop.offers"); filepath.Dir(path) != want {
 		t.Errorf("the token file is in %s, want %s", filepath.Dir(path), want)
 	}
-	w.stop()
+	w.stop(t.Context())
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the token file is still there: %v", err)
 	}
@@ -279,12 +279,12 @@ func TestStopLeavesNoProcess(t *testing.T) {
 	w.Set(starting, program("deaf"))
 	refused := make(chan error, 1)
 	go func() {
-		_, err := w.Acquire(context.Background(), starting)
+		_, err := w.Acquire(t.Context(), starting)
 		refused <- err
 	}()
 	eventually(t, "both run", func() bool { return len(w.Running()) == 2 })
 
-	w.stop()
+	w.stop(t.Context())
 	if err := <-refused; !errors.Is(err, ErrStopped) {
 		t.Errorf("a waiting call got %v", err)
 	}

@@ -61,10 +61,10 @@ func TestRandomInterleavings(t *testing.T) {
 	})
 	<-ctx.Done()
 	if rand.IntN(2) == 0 {
-		w.stop() // while calls are still made
+		w.stop(t.Context()) // while calls are still made
 	}
 	actors.Wait()
-	w.stop()
+	w.stop(t.Context())
 
 	if served.Load() == 0 {
 		t.Error("no function was ever reached")
@@ -92,7 +92,7 @@ func call(t *testing.T, w *world, fn names.Function, served *atomic.Int64) {
 	if impatient {
 		patience = time.Duration(rand.IntN(20)) * time.Millisecond
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	lease, err := w.Acquire(ctx, fn)
 	switch {

@@ -1,7 +1,6 @@
 package process
 
 import (
-	"context"
 	"errors"
 	"net"
 	"os"
@@ -74,7 +73,7 @@ func TestFailedStartIsSharedAndPaused(t *testing.T) {
 	var calls sync.WaitGroup
 	for range 20 {
 		calls.Go(func() {
-			if _, err := w.Acquire(context.Background(), offers); startReason(err) != invoke.Exited {
+			if _, err := w.Acquire(t.Context(), offers); startReason(err) != invoke.Exited {
 				t.Errorf("Acquire: %v", err)
 			}
 		})
@@ -86,7 +85,7 @@ func TestFailedStartIsSharedAndPaused(t *testing.T) {
 	f.mu.Unlock()
 	issued := w.issued.Load()
 	for range 1000 {
-		if _, err := w.Acquire(context.Background(), offers); startReason(err) != invoke.Exited {
+		if _, err := w.Acquire(t.Context(), offers); startReason(err) != invoke.Exited {
 			t.Fatalf("Acquire: %v", err)
 		}
 	}
@@ -170,7 +169,7 @@ func TestPortTakenInBetween(t *testing.T) {
 	w.Set(offers, p)
 	granted := make(chan invoke.Lease)
 	go func() {
-		lease, err := w.Acquire(context.Background(), offers)
+		lease, err := w.Acquire(t.Context(), offers)
 		if err != nil {
 			t.Error(err)
 		}

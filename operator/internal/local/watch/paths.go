@@ -1,11 +1,15 @@
 package watch
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
 )
 
 // built are the suffixes of what go build reads in a package's folder.
@@ -104,9 +108,9 @@ func (w *Watcher) addRoot(root string) error {
 // addTree watches folder and those below it in which something may count, and
 // returns the files there.
 func (w *Watcher) addTree(folder string) (files []string) {
-	_ = filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+	_ = filepath.WalkDir(folder, func(path string, entry fs.DirEntry, _ error) error {
 		switch {
-		case err != nil: // it went again
+		case entry == nil: // it went again; what cannot be read has nothing that counts
 		case entry.IsDir() && path != folder && (w.ignored(path) || !w.wanted(path)):
 			return filepath.SkipDir
 		case entry.IsDir() && w.wanted(path):
@@ -119,12 +123,47 @@ func (w *Watcher) addTree(folder string) (files []string) {
 	return files
 }
 
+// addTarget watches the folders that a target names, and returns the files there.
+func (w *Watcher) addTarget(target Target) (files []string) {
+	if target.Dir != "" {
+		files = w.addTree(target.Dir)
+	}
+	for _, file := range target.Files {
+		w.add(filepath.Dir(file))
+		files = append(files, file)
+	}
+	for _, folder := range target.Folders {
+		w.add(folder)
+		if parent := filepath.Dir(folder); slices.ContainsFunc(target.Folders, func(f string) bool { return within(f, parent) }) {
+			w.add(parent) // sees the folder go and come back
+		}
+		entries, _ := os.ReadDir(folder) // one that has gone has nothing
+		for _, entry := range entries {
+			files = append(files, filepath.Join(folder, entry.Name()))
+		}
+	}
+	return files
+}
+
+// newer tells whether one of files belongs to the target and was written after
+// Since. A file that claims to be from the future is not believed.
+func (w *Watcher) newer(target Target, files []string) bool {
+	now := time.Now()
+	return !target.Since.IsZero() && slices.ContainsFunc(files, func(file string) bool {
+		if !target.includes(file) || w.ignored(file) {
+			return false
+		}
+		info, err := os.Stat(file)
+		return err == nil && !info.IsDir() && info.ModTime().After(target.Since) && !info.ModTime().After(now)
+	})
+}
+
 // add watches one folder, if it exists.
 func (w *Watcher) add(folder string) {
 	switch err := w.files.Add(folder); {
 	case err == nil:
 		w.folders[folder] = true
-	case !os.IsNotExist(err):
+	case !os.IsNotExist(err) && !errors.Is(err, fsnotify.ErrClosed):
 		w.config.Logger.Warn("folder not watched", "folder", folder, "error", err)
 	}
 }

@@ -5,12 +5,10 @@
 package watch
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -41,6 +39,9 @@ type Target struct {
 	Folders []string
 	// Files count too, and so do new ones beside them.
 	Files []string
+	// Since is when the function was last made from its sources. Follow tells of
+	// files that are newer, as they may have changed before they were watched.
+	Since time.Time
 }
 
 // Change is what has changed since the last one. Each list is sorted, and either
@@ -69,10 +70,12 @@ type Watcher struct {
 	config Config
 	files  *fsnotify.Watcher
 	change chan Change
+	noted  chan struct{} // Follow found something; buffered
 
 	mu      sync.Mutex
 	targets []Target
 	folders map[string]bool // what is watched
+	pending pending
 }
 
 // New begins to watch the roots. Changes are kept until Run tells them.
@@ -94,7 +97,11 @@ func New(config Config) (*Watcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("beginning to watch files: %w", err)
 	}
-	w := &Watcher{config: config, files: files, change: make(chan Change), folders: map[string]bool{}}
+	w := &Watcher{
+		config: config, files: files,
+		change: make(chan Change), noted: make(chan struct{}, 1),
+		folders: map[string]bool{}, pending: newPending(),
+	}
 	for _, root := range config.Roots {
 		if err := w.addRoot(root); err != nil {
 			return nil, errors.Join(fmt.Errorf("watching %s: %w", root, err), files.Close())
@@ -109,16 +116,11 @@ func (w *Watcher) Follow(targets []Target) {
 	defer w.mu.Unlock()
 	w.targets = slices.Clone(targets)
 	for _, target := range targets {
-		if target.Dir != "" {
-			w.addTree(target.Dir)
-		}
-		for _, file := range target.Files {
-			w.add(filepath.Dir(file))
-		}
-		for _, folder := range target.Folders {
-			w.add(folder)
-			if parent := filepath.Dir(folder); slices.ContainsFunc(target.Folders, func(f string) bool { return within(f, parent) }) {
-				w.add(parent) // sees the folder go and come back
+		if w.newer(target, w.addTarget(target)) {
+			w.pending.functions[target.Function] = true
+			select {
+			case w.noted <- struct{}{}:
+			default:
 			}
 		}
 	}
@@ -132,107 +134,67 @@ func (w *Watcher) Run(ctx context.Context) {
 	defer close(w.change)
 	defer w.files.Close()
 	var (
-		pending = pending{manifests: map[string]bool{}, functions: map[names.Function]bool{}}
-		quiet   = time.NewTimer(0)
-		out     chan Change // w.change while there is a settled change
-		next    Change
+		quiet = time.NewTimer(0)
+		out   chan Change // w.change while there is a settled change
+		next  Change
 	)
 	<-quiet.C
 	for {
+		meant := false
 		select {
 		case <-ctx.Done():
 			return
 		case err := <-w.files.Errors:
 			w.config.Logger.Warn("watching files failed", "error", err)
-			w.everything(&pending)
-			out = nil
-			quiet.Reset(pending.wait(time.Now()))
+			w.everything()
+			meant = true
 		case event := <-w.files.Events:
-			if w.handle(event, &pending) {
-				out = nil
-				quiet.Reset(pending.wait(time.Now()))
-			}
+			meant = w.handle(event)
+		case <-w.noted:
+			meant = true
 		case <-quiet.C:
-			next, out = pending.change(), w.change
+			next, out = w.settled(), w.change
 		case out <- next:
-			pending.clear()
 			out = nil
+			w.told(next)
+		}
+		if meant {
+			out = nil
+			quiet.Reset(w.wait(time.Now()))
 		}
 	}
 }
 
-// pending is a change that is not told yet.
-type pending struct {
-	since     time.Time // of its first event
-	manifests map[string]bool
-	functions map[names.Function]bool
-}
-
-// wait is how long to wait for further events.
-func (p *pending) wait(now time.Time) time.Duration {
-	if p.since.IsZero() {
-		p.since = now
-	}
-	return max(0, min(settle, patience-now.Sub(p.since)))
-}
-
-func (p *pending) change() Change {
-	return Change{
-		Manifests: slices.Sorted(maps.Keys(p.manifests)),
-		Functions: slices.SortedFunc(maps.Keys(p.functions), func(a, b names.Function) int {
-			return cmp.Compare(a.String(), b.String())
-		}),
-	}
-}
-
-func (p *pending) clear() {
-	p.since = time.Time{}
-	clear(p.manifests)
-	clear(p.functions)
-}
-
 // handle adds what an event means, and tells whether it means anything. The files
 // of a new folder count as new: they may have been written before the watch.
-func (w *Watcher) handle(event fsnotify.Event, p *pending) bool {
+func (w *Watcher) handle(event fsnotify.Event) bool {
 	if event.Op == fsnotify.Chmod || w.ignored(event.Name) {
 		return false
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	meant := w.note(event.Name, p)
+	meant := w.note(event.Name)
 	switch {
 	case event.Has(fsnotify.Remove) || event.Has(fsnotify.Rename):
-		meant = w.gone(event.Name, p) || meant
+		meant = w.gone(event.Name) || meant
 	case event.Has(fsnotify.Create) && isFolder(event.Name):
 		for _, file := range w.addTree(event.Name) {
-			meant = w.note(file, p) || meant
+			meant = w.note(file) || meant
 		}
 	}
 	return meant
 }
 
-// everything counts as changed after events were lost.
-func (w *Watcher) everything(p *pending) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, root := range w.config.Roots {
-		p.manifests[root] = true
-	}
-	for _, target := range w.targets {
-		p.functions[target.Function] = true
-	}
-}
-
 // note adds what a change of path means.
-func (w *Watcher) note(path string, p *pending) bool {
+func (w *Watcher) note(path string) bool {
 	meant := false
 	if isManifest(path) && w.underRoot(path) {
-		p.manifests[path] = true
+		w.pending.manifests[path] = true
 		meant = true
 	}
 	for _, target := range w.targets {
 		if target.includes(path) {
-			p.functions[target.Function] = true
+			w.pending.functions[target.Function] = true
 			meant = true
 		}
 	}
@@ -242,7 +204,7 @@ func (w *Watcher) note(path string, p *pending) bool {
 // gone adds what it means that path, if it was a folder, is no more. There may be
 // no event for what was in it; and the watches, which would follow a folder that
 // was moved and report it by its old name, are ended.
-func (w *Watcher) gone(path string, p *pending) bool {
+func (w *Watcher) gone(path string) bool {
 	if !w.folders[path] {
 		return false
 	}
@@ -254,12 +216,12 @@ func (w *Watcher) gone(path string, p *pending) bool {
 	}
 	meant := false
 	if w.underRoot(path) {
-		p.manifests[path] = true
+		w.pending.manifests[path] = true
 		meant = true
 	}
 	for _, target := range w.targets {
 		if target.needs(path) {
-			p.functions[target.Function] = true
+			w.pending.functions[target.Function] = true
 			meant = true
 		}
 	}

@@ -241,35 +241,76 @@ func TestNoSuchRoot(t *testing.T) {
 
 // What changes while nobody takes changes is told in one.
 func TestChangesGather(t *testing.T) {
-	w := &Watcher{config: Config{Roots: []string{"/r"}}, targets: []Target{{Function: resize, Dir: "/r/resize"}}}
-	p := pending{manifests: map[string]bool{}, functions: map[names.Function]bool{}}
+	w := &Watcher{
+		config:  Config{Roots: []string{"/r"}},
+		targets: []Target{{Function: resize, Dir: "/r/resize"}},
+		pending: newPending(),
+	}
 	for _, path := range []string{"/r/b.yaml", "/r/a.yaml", "/r/a.yaml", "/r/resize/x.py", "/r/resize/y.py"} {
-		if !w.note(path, &p) {
+		if !w.note(path) {
 			t.Errorf("%s means nothing", path)
 		}
 	}
-	got := p.change()
+	got := w.settled()
 	if !slices.Equal(got.Manifests, []string{"/r/a.yaml", "/r/b.yaml"}) || !slices.Equal(got.Functions, []names.Function{resize}) {
 		t.Errorf("got %v", got)
 	}
-	p.clear()
-	w.everything(&p)
-	got = p.change()
-	if !slices.Equal(got.Manifests, []string{"/r"}) || !slices.Equal(got.Functions, []names.Function{resize}) {
+	w.note("/r/c.yaml") // too late for got
+	w.told(got)
+	if got = w.settled(); !slices.Equal(got.Manifests, []string{"/r/c.yaml"}) || len(got.Functions) > 0 {
+		t.Errorf("after telling: %v", got)
+	}
+	w.told(got)
+	w.everything()
+	if got = w.settled(); !slices.Equal(got.Manifests, []string{"/r"}) || !slices.Equal(got.Functions, []names.Function{resize}) {
 		t.Errorf("after lost events: %v", got)
 	}
 }
 
 func TestWait(t *testing.T) {
 	now := time.Now()
-	p := pending{}
-	if got := p.wait(now); got != settle {
+	w := &Watcher{pending: newPending()}
+	if got := w.wait(now); got != settle {
 		t.Errorf("first event: %s", got)
 	}
-	if got := p.wait(now.Add(patience - settle/2)); got != settle/2 {
+	if got := w.wait(now.Add(patience - settle/2)); got != settle/2 {
 		t.Errorf("after a long time: %s", got)
 	}
-	if got := p.wait(now.Add(2 * patience)); got != 0 {
+	if got := w.wait(now.Add(2 * patience)); got != 0 {
 		t.Errorf("after too long: %s", got)
+	}
+}
+
+// What changed before it was watched is told by its time.
+func TestSince(t *testing.T) {
+	tests := map[string]struct {
+		written time.Duration // from Since
+		want    bool
+	}{
+		"before":        {-time.Hour, false},
+		"after":         {time.Minute, true},
+		"in the future": {2 * time.Hour, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			since := time.Now().Add(-time.Hour)
+			dir := t.TempDir()
+			for _, target := range []Target{
+				{Function: resize, Since: since, Dir: dir},
+				{Function: resize, Since: since, Folders: []string{dir}},
+				{Function: resize, Since: since, Files: []string{filepath.Join(dir, "main.go")}},
+			} {
+				file := filepath.Join(dir, "main.go")
+				write(t, file)
+				must(t, os.Chtimes(file, time.Time{}, since.Add(test.written)))
+				w, err := New(Config{Roots: []string{dir}})
+				must(t, err)
+				w.Follow([]Target{target})
+				if told := len(w.noted) > 0 && len(w.settled().Functions) > 0; told != test.want {
+					t.Errorf("told: %v, want %v, for %+v", told, test.want, target)
+				}
+				must(t, w.files.Close())
+			}
+		})
 	}
 }

@@ -58,7 +58,7 @@ func (m *Message) read(get func(string) string, body io.Reader) error {
 		parts := multipart.NewReader(body, params["boundary"])
 		for {
 			part, err := parts.NextRawPart()
-			if errors.Is(err, io.EOF) {
+			if err == io.EOF { // not wrapped: that is a multipart without an end
 				return nil
 			}
 			if err != nil {

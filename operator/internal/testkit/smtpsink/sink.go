@@ -78,6 +78,7 @@ func New(addr string, options ...Option) (*Sink, error) {
 // Close stops the server and breaks its connections. What it got can still be read.
 func (s *Sink) Close() error {
 	err := s.server.Close()
+	_ = s.listener.Close() // the server does not know it yet if it has not begun to serve
 	<-s.done
 	if errors.Is(err, smtp.ErrServerClosed) {
 		return nil
