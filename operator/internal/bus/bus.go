@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -114,5 +115,11 @@ func (b *Bus) Delete(ctx context.Context, stream string, sequence uint64) error 
 	if err != nil {
 		return err
 	}
-	return explain("deleting a message", s.DeleteMsg(ctx, sequence))
+	err = s.DeleteMsg(ctx, sequence)
+	if errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) { // which does not tell why
+		if _, missing := s.GetMsg(ctx, sequence); errors.Is(missing, jetstream.ErrMsgNotFound) {
+			err = missing
+		}
+	}
+	return explain("deleting a message", err)
 }

@@ -34,7 +34,6 @@ const (
 	codeWrongLastSequence  = 10071
 	codeMaximumPayload     = 10054
 	codeHeaderTooLarge     = 10097
-	codeSequenceNotFound   = 10043
 	codeWrongLastSequence2 = 10164
 )
 
@@ -58,7 +57,7 @@ func classify(err error) error {
 			return ErrConflict
 		case codeMaximumPayload, codeHeaderTooLarge:
 			return ErrTooLarge
-		case jetstream.JSErrCodeMessageNotFound, jetstream.JSErrCodeConsumerNotFound, jetstream.JSErrCodeStreamNotFound, codeSequenceNotFound:
+		case jetstream.JSErrCodeMessageNotFound, jetstream.JSErrCodeConsumerNotFound, jetstream.JSErrCodeStreamNotFound:
 			return ErrNotFound
 		}
 		return ErrUnavailable

@@ -49,7 +49,8 @@ func (b *Bus) scan(ctx context.Context, from place, f func(m *envelope.Message, 
 	}()
 	last := uint64(0)
 	for pending := c.CachedInfo().NumPending; pending > 0; {
-		messages, err := c.Fetch(int(min(pending, scanBatch)), jetstream.FetchMaxWait(time.Second))
+		missing := min(pending, scanBatch)
+		messages, err := c.Fetch(int(missing), jetstream.FetchMaxWait(time.Second))
 		if err != nil {
 			return explain(doing, err)
 		}
@@ -61,6 +62,7 @@ func (b *Bus) scan(ctx context.Context, from place, f func(m *envelope.Message, 
 			if last++; meta.Sequence.Consumer != last {
 				return fmt.Errorf("%s: %w: a message got lost on its way", doing, ErrUnavailable)
 			}
+			missing--
 			pending = meta.NumPending
 			if goOn, err := f(&delivered(msg).Message, pending > 0); err != nil || !goOn {
 				return err
@@ -69,7 +71,7 @@ func (b *Bus) scan(ctx context.Context, from place, f func(m *envelope.Message, 
 		if err := messages.Error(); err != nil {
 			return explain(doing, err)
 		}
-		if pending > 0 { // fewer came than were there: they were removed, or are late
+		if missing > 0 { // they were removed meanwhile, or are late
 			info, err := c.Info(ctx)
 			if err != nil {
 				return explain(doing, err)

@@ -42,16 +42,16 @@ const hastyTimeout = 300 * time.Millisecond
 func functions() []v1alpha1.Function {
 	return []v1alpha1.Function{
 		function(shop, time.Minute,
-			route("any", "/any/{rest...}", false),
-			route("get", "/get", false, "GET"),
-			route("change", "/change", false, "PUT", "PATCH"),
-			route("redeem", "/members/{number}/offers/{offer}", false),
-			route("later", "/later/{rest...}", true),
-			route("order", "/orders/{order}", true, "POST"),
-			route("both", "/both", false),
+			httpTrigger("any", "/any/{rest...}", false),
+			httpTrigger("get", "/get", false, "GET"),
+			httpTrigger("change", "/change", false, "PUT", "PATCH"),
+			httpTrigger("redeem", "/members/{number}/offers/{offer}", false),
+			httpTrigger("later", "/later/{rest...}", true),
+			httpTrigger("order", "/orders/{order}", true, "POST"),
+			httpTrigger("both", "/both", false),
 		),
-		function(hasty, hastyTimeout, route("hasty", "/hasty", false)),
-		function(market, time.Minute, route("any", "/market/{rest...}", false), route("both", "/both", false), route("later", "/later/{rest...}", true)),
+		function(hasty, hastyTimeout, httpTrigger("hasty", "/hasty", false)),
+		function(market, time.Minute, httpTrigger("any", "/market/{rest...}", false), httpTrigger("both", "/both", false), httpTrigger("later", "/later/{rest...}", true)),
 	}
 }
 
@@ -64,7 +64,7 @@ func function(name names.Function, timeout time.Duration, triggers ...v1alpha1.T
 	return f
 }
 
-func route(name, path string, async bool, methods ...string) v1alpha1.Trigger {
+func httpTrigger(name, path string, async bool, methods ...string) v1alpha1.Trigger {
 	return v1alpha1.Trigger{Name: name, HTTP: &v1alpha1.HTTPSource{Path: path, Async: async, Methods: methods}}
 }
 
@@ -116,6 +116,13 @@ func newFixtureOn(tb testing.TB, nats *bus.Embedded, change ...func(*Config)) *f
 		}
 	})
 	return f
+}
+
+// with is the fixture in a subtest.
+func (f *fixture) with(tb testing.TB) *fixture {
+	sub := *f
+	sub.TB = tb
+	return &sub
 }
 
 // world is the functions: how each is acquired. Set them before the first

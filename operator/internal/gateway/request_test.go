@@ -138,8 +138,7 @@ func TestRequest(t *testing.T) {
 		}
 		for _, async := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, async %v", name, async), func(t *testing.T) {
-				f := *f
-				f.TB = t
+				f := f.with(t)
 				prefix, trigger := "/any/", "any"
 				if async {
 					prefix, trigger = "/later/", "later"
@@ -155,7 +154,7 @@ func TestRequest(t *testing.T) {
 					t.Fatalf("answered %s: %s", r.Status, r.body)
 				}
 				want := f.parse(head, test.body)
-				s := receive(&f, "the function is called", got)
+				s := receive(f, "the function is called", got)
 				if s.Method != want.Method || s.Target != want.Target || s.Host != want.Host || s.Body != want.Body {
 					t.Errorf("%s %q at %q with %d bytes, want %s %q at %q with %d bytes",
 						s.Method, s.Target, s.Host, len(s.Body), want.Method, want.Target, want.Host, len(want.Body))
@@ -237,12 +236,11 @@ func TestAddedHeaders(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			f := *f
-			f.TB = t
+			f := f.with(t)
 			if r := f.send(test.head, ""); r.StatusCode != http.StatusOK {
 				t.Fatalf("answered %s: %s", r.Status, r.body)
 			}
-			s := receive(&f, "the function is called", got)
+			s := receive(f, "the function is called", got)
 			for key, want := range test.want {
 				if !slices.Equal(s.Header[key], want) {
 					t.Errorf("%s: %q, want %q", key, s.Header[key], want)
