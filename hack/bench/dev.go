@@ -87,7 +87,7 @@ func (w *workshop) start(ctx context.Context, functions string) (*dev, error) {
 	}
 	ended := make(chan struct{})
 	go func() {
-		cancel(fmt.Errorf("it ended: %v", cmd.Wait()))
+		cancel(errors.Join(errors.New("it ended"), cmd.Wait()))
 		close(ended)
 	}()
 	d.pid = cmd.Process.Pid

@@ -20,30 +20,30 @@ import (
 // call hands a message to what it is for, and notes the answer and its events in
 // end. An error means that the message cannot be read, or, when the worker is
 // stopping, that it was not called or that nothing is known of the call.
-func (w *worker) call(d *bus.Delivered, sub *wiring.Subscription, end *ending) (delivery.Outcome, error) {
+func (w *worker) call(waiting, calling context.Context, d *bus.Delivered, sub *wiring.Subscription, end *ending) (delivery.Outcome, error) {
 	if sub.Policy.Source == delivery.Mail {
-		return w.mail(d, sub)
+		return w.mail(calling, d, sub)
 	}
-	req, err := w.request(d, sub, end.progress.Attempts+1)
+	req, err := w.request(calling, d, sub, end.progress.Attempts+1)
 	if err != nil {
 		return delivery.Outcome{}, err
 	}
 	if req == nil { // an event that the filters do not let pass
 		return delivery.Outcome{Status: http.StatusOK, Called: true}, nil
 	}
-	lease, err := w.cfg.World.Acquire(w.waiting, sub.Function)
+	lease, err := w.cfg.World.Acquire(waiting, sub.Function)
 	if err != nil {
-		if w.waiting.Err() != nil {
+		if waiting.Err() != nil {
 			return delivery.Outcome{}, err
 		}
 		return delivery.Outcome{Problem: err.Error()}, nil
 	}
 	defer lease.Release()
-	ctx, cancel := context.WithTimeout(w.calling, sub.Policy.Timeout) // from now on: there is a ready instance
+	ctx, cancel := context.WithTimeout(calling, sub.Policy.Timeout) // from now on: there is a ready instance
 	defer cancel()
 	outcome, answer := invoke.Do(w.cfg.Transport, lease.Address, req.WithContext(ctx))
-	if answer == nil && w.calling.Err() != nil {
-		return outcome, w.calling.Err()
+	if answer == nil && calling.Err() != nil {
+		return outcome, calling.Err()
 	}
 	end.answer = answer
 	if answer != nil && publishes(answer) {
@@ -54,13 +54,13 @@ func (w *worker) call(d *bus.Delivered, sub *wiring.Subscription, end *ending) (
 
 // request is the HTTP request that a message is; nil for an event that the
 // subscription's filters do not let pass.
-func (w *worker) request(d *bus.Delivered, sub *wiring.Subscription, attempt int) (*http.Request, error) {
+func (w *worker) request(ctx context.Context, d *bus.Delivered, sub *wiring.Subscription, attempt int) (*http.Request, error) {
 	if sub.Policy.Source == delivery.Event {
 		e := event.FromStored(d.Header, d.Body)
 		if sub.Match != nil && !sub.Match(e) {
 			return nil, nil
 		}
-		return invoke.EventRequest(w.calling, e, sub.Path, sub.Trigger, attempt), nil
+		return invoke.EventRequest(ctx, e, sub.Path, sub.Trigger, attempt), nil
 	}
 	r, err := d.Request()
 	if err != nil {
@@ -70,7 +70,7 @@ func (w *worker) request(d *bus.Delivered, sub *wiring.Subscription, attempt int
 	if !ok {
 		return nil, fmt.Errorf("subject %q is not a call's", d.Subject)
 	}
-	return invoke.CallRequest(w.calling, r, d.Body, sub.Trigger, item.ID, attempt)
+	return invoke.CallRequest(ctx, r, d.Body, sub.Trigger, item.ID, attempt)
 }
 
 // publishes reports whether an answer's events are to be published: any in a
@@ -100,19 +100,19 @@ func (w *worker) answered(a *envelope.Answer, f names.Function) (events []*event
 
 // mail hands a mail over. What SMTP says for good is final; everything else is
 // tried again.
-func (w *worker) mail(d *bus.Delivered, sub *wiring.Subscription) (delivery.Outcome, error) {
+func (w *worker) mail(calling context.Context, d *bus.Delivered, sub *wiring.Subscription) (delivery.Outcome, error) {
 	var m mail.Message
 	if err := json.Unmarshal(d.Body, &m); err != nil {
 		return delivery.Outcome{}, fmt.Errorf("reading a stored mail: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(w.calling, sub.Policy.Timeout)
+	ctx, cancel := context.WithTimeout(calling, sub.Policy.Timeout)
 	defer cancel()
 	err := w.cfg.Mailer.Send(ctx, sub.Function.Namespace, m)
 	var smtp *mail.Error
 	switch {
 	case err == nil:
 		return delivery.Outcome{Called: true, Status: http.StatusOK}, nil
-	case w.calling.Err() != nil:
+	case calling.Err() != nil:
 		return delivery.Outcome{}, err
 	case errors.As(err, &smtp) && !smtp.Temporary:
 		return delivery.Outcome{Called: true, Status: http.StatusUnprocessableEntity, Problem: err.Error()}, nil

@@ -19,18 +19,19 @@ import (
 // heartbeat is how often every message at work gives a sign of life.
 const heartbeat = bus.AckWait / 3
 
-// worker delivers the messages of one subscription.
+// worker delivers the messages of one subscription. Two contexts bound it:
+// waiting ends when it stops, so that nothing new is called; calling ends Grace
+// later, so that calls under way are broken off.
 type worker struct {
 	cfg *Config
 	sub atomic.Pointer[wiring.Subscription]
 	log *slog.Logger
 
-	pull    func()             // ends the pulling
-	waiting context.Context    // ends when the worker stops: nothing new is called
-	calling context.Context    // ends Grace later: calls under way are broken off
-	unwait  context.CancelFunc // ends waiting
-	uncall  context.CancelFunc // ends calling
-	busy    sync.WaitGroup     // messages at work, and the heart
+	pull   func()             // ends the pulling
+	unwait context.CancelFunc // ends waiting
+	uncall context.CancelFunc // ends calling
+	busy   sync.WaitGroup     // messages at work
+	heart  sync.WaitGroup     // what beats for them
 
 	mu     sync.Mutex
 	atWork map[*bus.Delivered]time.Time // since when
@@ -40,18 +41,20 @@ func newWorker(cfg *Config, sub *wiring.Subscription) *worker {
 	w := &worker{cfg: cfg, atWork: map[*bus.Delivered]time.Time{}}
 	w.sub.Store(sub)
 	w.log = cfg.Logger.With("function", sub.Function.String(), "trigger", sub.Trigger)
-	w.calling, w.uncall = context.WithCancel(context.Background())
-	w.waiting, w.unwait = context.WithCancel(w.calling)
 	return w
 }
 
+// start begins to pull. The worker outlives ctx, which bounds the start alone.
 func (w *worker) start(ctx context.Context) error {
+	calling, uncall := context.WithCancel(context.WithoutCancel(ctx))
+	waiting, unwait := context.WithCancel(calling)
+	w.uncall, w.unwait = uncall, unwait
+	w.heart.Go(func() { w.beat(calling) })
 	sub := w.sub.Load()
-	w.busy.Go(w.beat)
-	pull, err := w.cfg.Source.Consume(ctx, sub.Stream, sub.Consumer, sub.Concurrency, w.take)
+	pull, err := w.cfg.Source.Consume(ctx, sub.Stream, sub.Consumer, sub.Concurrency, func(d *bus.Delivered) { w.take(waiting, calling, d) })
 	if err != nil {
 		w.uncall()
-		w.busy.Wait()
+		w.heart.Wait()
 		return err
 	}
 	w.pull = pull
@@ -67,16 +70,17 @@ func (w *worker) stop() {
 	w.busy.Wait()
 	grace.Stop()
 	w.uncall()
+	w.heart.Wait()
 }
 
 // take gives a message a goroutine of its own; the consumer's MaxAckPending
 // bounds how many there are.
-func (w *worker) take(d *bus.Delivered) {
+func (w *worker) take(waiting, calling context.Context, d *bus.Delivered) {
 	w.mu.Lock()
 	w.atWork[d] = time.Now()
 	w.mu.Unlock()
 	w.busy.Go(func() {
-		w.deliver(d)
+		w.deliver(waiting, calling, d)
 		w.mu.Lock()
 		delete(w.atWork, d)
 		w.mu.Unlock()
@@ -85,12 +89,12 @@ func (w *worker) take(d *bus.Delivered) {
 
 // beat keeps the messages at work from being delivered again, until calls are
 // broken off.
-func (w *worker) beat() {
+func (w *worker) beat(calling context.Context) {
 	tick := time.NewTicker(heartbeat)
 	defer tick.Stop()
 	for {
 		select {
-		case <-w.calling.Done():
+		case <-calling.Done():
 			return
 		case <-tick.C:
 		}
@@ -106,11 +110,11 @@ func (w *worker) beat() {
 
 // deliver brings one message to its end: done, put off, dead, or handed back
 // because the worker stops.
-func (w *worker) deliver(d *bus.Delivered) {
+func (w *worker) deliver(waiting, calling context.Context, d *bus.Delivered) {
 	sub := w.sub.Load()
 	p, err := d.Progress()
 	if err != nil {
-		w.settle(d, sub, ending{verdict: delivery.Malformed(err)})
+		w.settle(calling, d, sub, ending{verdict: delivery.Malformed(err)})
 		return
 	}
 	end := ending{progress: p}
@@ -118,12 +122,12 @@ func (w *worker) deliver(d *bus.Delivered) {
 	verdict, overdue := delivery.Overdue(sub.Policy, m, time.Now())
 	if overdue {
 		end.verdict = verdict
-		w.settle(d, sub, end)
+		w.settle(calling, d, sub, end)
 		return
 	}
-	outcome, err := w.call(d, sub, &end)
+	outcome, err := w.call(waiting, calling, d, sub, &end)
 	switch {
-	case err != nil && w.waiting.Err() != nil:
+	case err != nil && waiting.Err() != nil:
 		_ = d.Release() // a lost one is delivered again after AckWait
 		return
 	case err != nil:
@@ -131,7 +135,7 @@ func (w *worker) deliver(d *bus.Delivered) {
 	default:
 		end.verdict = delivery.Decide(sub.Policy, m, outcome, time.Now(), rand.Float64())
 	}
-	w.settle(d, sub, end)
+	w.settle(calling, d, sub, end)
 }
 
 // ending is what a message leaves behind.
@@ -146,26 +150,26 @@ type ending struct {
 // the message acknowledged. While the store is not available it tries again,
 // under heartbeats, until calls are broken off; then the message is left to be
 // delivered again.
-func (w *worker) settle(d *bus.Delivered, sub *wiring.Subscription, end ending) {
+func (w *worker) settle(calling context.Context, d *bus.Delivered, sub *wiring.Subscription, end ending) {
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-		err := w.keep(d, sub, end)
+		err := w.keep(calling, d, sub, end)
 		if err == nil {
 			break
 		}
 		w.log.Error("storing what a message leaves behind", "error", err, "again_in", pause)
 		select {
 		case <-time.After(pause):
-		case <-w.calling.Done():
+		case <-calling.Done():
 			return
 		}
 	}
-	w.report(sub, end)
+	w.report(end)
 	_ = d.Ack() // a lost one is a duplicate, never a loss
 }
 
 // keep stores what a verdict leaves behind. Doing it twice is doing it once.
-func (w *worker) keep(d *bus.Delivered, sub *wiring.Subscription, end ending) error {
-	ctx, v, now := w.calling, end.verdict, time.Now()
+func (w *worker) keep(ctx context.Context, d *bus.Delivered, sub *wiring.Subscription, end ending) error {
+	v, now := end.verdict, time.Now()
 	item, _ := names.ParseWork(d.Subject)
 	last := bus.Ending{Function: sub.Function, Trigger: sub.Trigger, Verdict: v, Last: end.answer, Now: now}
 	switch v.Action {
@@ -198,14 +202,14 @@ func (w *worker) keep(d *bus.Delivered, sub *wiring.Subscription, end ending) er
 	}
 }
 
-func (w *worker) report(sub *wiring.Subscription, end ending) {
+func (w *worker) report(end ending) {
 	v := end.verdict
 	pairs := []any{"origin", end.progress.Origin, "attempt", v.Attempts}
 	switch v.Action {
 	case delivery.Succeed:
 		w.log.Debug("delivered", pairs...)
 	case delivery.Fail:
-		w.log.Info("call failed", append(pairs, "problem", v.Message)...)
+		w.log.Debug("call failed", append(pairs, "problem", v.Message)...)
 	case delivery.Retry:
 		w.log.Info("put off", append(pairs, "delay", v.Delay.Round(time.Millisecond), "problem", v.Message)...)
 	case delivery.Die:

@@ -2,9 +2,8 @@ package wiring
 
 import (
 	"slices"
+	"strings"
 	"time"
-
-	"github.com/rickb777/date/period"
 
 	"github.com/serviceful/serviceful/operator/api/v1alpha1"
 	"github.com/serviceful/serviceful/operator/internal/delivery"
@@ -105,16 +104,17 @@ func policy(fn *v1alpha1.Function, t *v1alpha1.Trigger, source delivery.Source) 
 	return p
 }
 
-// iso8601 reads a duration that the kind's validation has passed.
+// iso8601 reads a duration that the kind's validation has passed: PT, then
+// hours, minutes and seconds, which Go writes alike.
 func iso8601(s *string, unset time.Duration) time.Duration {
 	if s == nil {
 		return unset
 	}
-	p, err := period.Parse(*s)
+	d, err := time.ParseDuration(strings.ToLower(strings.TrimPrefix(*s, "PT")))
 	if err != nil {
 		return unset
 	}
-	return p.DurationApprox()
+	return d
 }
 
 func timeout(fn *v1alpha1.Function) time.Duration {

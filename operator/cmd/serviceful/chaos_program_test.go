@@ -1,0 +1,207 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// repository is the root of this repository, as seen from this package.
+const repository = "../../.."
+
+// chaosProgram is `serviceful dev` as a process that can be killed and started
+// again.
+type chaosProgram struct {
+	binary        string
+	args          []string
+	data          string
+	public        string // address of the public door
+	services      string // address of the services door
+	client        *http.Client
+	kills         atomic.Int32
+	functionKills atomic.Int32
+
+	mu      sync.Mutex // guards command, and is held while the program is down
+	command *exec.Cmd
+}
+
+func startChaos(t *testing.T, args ...string) *chaosProgram {
+	t.Helper()
+	p := &chaosProgram{
+		binary: filepath.Join(t.TempDir(), "serviceful"), data: t.TempDir(), public: freeAddress(t), services: freeAddress(t),
+		client: &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: chaosSenders}},
+	}
+	build := exec.Command("go", "build", "-o", p.binary, ".")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building the program: %v\n%s", err, out)
+	}
+	p.args = append([]string{"dev", "--no-watch", "--data", p.data, "--listen", p.public, "--services", p.services}, args...)
+	p.start(t)
+	t.Cleanup(func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.command != nil {
+			p.end(syscall.SIGKILL)
+		}
+		p.client.CloseIdleConnections()
+		if t.Failed() {
+			log, _ := os.ReadFile(p.log())
+			t.Logf("the program's last words:\n%s", log[max(0, len(log)-8000):])
+		}
+	})
+	return p
+}
+
+func (p *chaosProgram) log() string { return filepath.Join(p.data, "test.log") }
+
+// start starts the program and waits until it is ready.
+func (p *chaosProgram) start(t *testing.T) {
+	t.Helper()
+	log, err := os.OpenFile(p.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	p.command = exec.Command(p.binary, p.args...)
+	p.command.Stdout, p.command.Stderr = log, log
+	if err := p.command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(3 * time.Minute)
+	for p.callServices(http.MethodGet, "/readyz", nil) != http.StatusOK {
+		if time.Now().After(deadline) {
+			t.Fatal("the program is not ready")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func (p *chaosProgram) end(signal syscall.Signal) {
+	_ = p.command.Process.Signal(signal)
+	_ = p.command.Wait()
+	p.command = nil
+}
+
+// stop stops the program cleanly.
+func (p *chaosProgram) stop(t *testing.T) {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	command := p.command
+	p.end(syscall.SIGTERM)
+	if code := command.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("the program ended with %d, want 0", code)
+	}
+}
+
+// killAtRandom kills functions, every now and then the program, until the
+// returned function is called. The program is running then.
+func (p *chaosProgram) killAtRandom(t *testing.T) (stop func()) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		nextProgram := time.Now().Add(500 * time.Millisecond)
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(time.Duration(100+rand.IntN(300)) * time.Millisecond):
+			}
+			if time.Now().Before(nextProgram) {
+				p.killFunction()
+				continue
+			}
+			p.mu.Lock()
+			p.end(syscall.SIGKILL)
+			p.kills.Add(1)
+			p.start(t)
+			p.mu.Unlock()
+			nextProgram = time.Now().Add(time.Duration(1000+rand.IntN(4000)) * time.Millisecond)
+		}
+	})
+	return func() {
+		close(done)
+		wg.Wait()
+	}
+}
+
+// killFunction kills the process of one function that runs.
+func (p *chaosProgram) killFunction() {
+	files, _ := filepath.Glob(filepath.Join(p.data, "run", "*", "*.pid"))
+	if len(files) == 0 {
+		return
+	}
+	text, err := os.ReadFile(files[rand.IntN(len(files))])
+	if err != nil {
+		return // it ended in between
+	}
+	if pid, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && pid > 1 && syscall.Kill(pid, syscall.SIGKILL) == nil {
+		p.functionKills.Add(1)
+	}
+}
+
+// call makes a request to the public door and returns the status; 0 where there
+// was no whole answer. A 2xx answer is read into result.
+func (p *chaosProgram) call(method, path, body string, result any) int {
+	return p.request(method, "http://"+p.public+path, "", body, result)
+}
+
+func (p *chaosProgram) callWithKey(method, path, key string, result any) int {
+	return p.request(method, "http://"+p.public+path, key, "", result)
+}
+
+func (p *chaosProgram) callServices(method, path string, result any) int {
+	return p.request(method, "http://"+p.services+path, "", "", result)
+}
+
+func (p *chaosProgram) request(method, url, key, body string, result any) int {
+	req, err := http.NewRequest(method, url, strings.NewReader(body))
+	if err != nil {
+		panic(err)
+	}
+	if key != "" {
+		req.Header.Set("Idempotency-Key", key)
+	}
+	resp, err := p.client.Do(req)
+	if err != nil {
+		return 0
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0
+	}
+	if result != nil && resp.StatusCode < 300 && json.NewDecoder(bytes.NewReader(answer)).Decode(result) != nil {
+		return 0
+	}
+	return resp.StatusCode
+}
+
+// freeAddress is an address that nothing listens on. It is below the range
+// from which clients get their ports, so that none takes it while the program
+// is down.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(12_000+rand.IntN(8_000)))
+		if l, err := net.Listen("tcp", address); err == nil {
+			l.Close()
+			return address
+		}
+	}
+	t.Fatal("no free address")
+	return ""
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// functionMain is every function of the scripts: what it does is up to its first
+// argument at its start, and to the path of a request later.
+func functionMain() {
+	mode := "serve"
+	if len(os.Args) > 1 {
+		mode = os.Args[1]
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	switch mode {
+	case "serve":
+		serveFunction(ctx)
+	case "exit":
+		fmt.Fprintln(os.Stderr, "cannot reach the till")
+		os.Exit(3)
+	case "deaf":
+		<-ctx.Done()
+	case "garbage":
+		answerGarbage()
+	default:
+		log.Fatalf("no such mode: %s", mode)
+	}
+}
+
+func serveFunction(ctx context.Context) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", echo)
+	mux.HandleFunc("/status/{status}", func(w http.ResponseWriter, r *http.Request) {
+		status, _ := strconv.Atoi(r.PathValue("status"))
+		w.WriteHeader(status)
+	})
+	mux.HandleFunc("/if/{file}", func(w http.ResponseWriter, r *http.Request) {
+		if !workFile(r.PathValue("file")) {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		echo(w, r)
+	})
+	mux.HandleFunc("/wait/{file}", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Println("waiting for", r.PathValue("file"))
+		for !workFile(r.PathValue("file")) && r.Context().Err() == nil {
+			time.Sleep(5 * time.Millisecond)
+		}
+		echo(w, r)
+	})
+	mux.HandleFunc("/services/", callServices)
+	server := &http.Server{Addr: "127.0.0.1:" + os.Getenv("PORT"), Handler: mux}
+	context.AfterFunc(ctx, func() { _ = server.Shutdown(context.Background()) })
+	if err := server.ListenAndServe(); err != http.ErrServerClosed {
+		log.Fatal(err)
+	}
+}
+
+// workFile reports whether the script has made a file of that name.
+func workFile(name string) bool {
+	_, err := os.Stat(filepath.Join(os.Getenv("WORK"), name))
+	return err == nil
+}
+
+// echo says, in a line of its output and in its answer, what it was called with.
+func echo(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	what := fmt.Sprintf("%s %s trigger=%s attempt=%s event=%s body=%.100s", r.Method, r.URL.Path,
+		r.Header.Get("Serviceful-Trigger"), r.Header.Get("Serviceful-Attempt"), r.Header.Get("Ce-Type"), body)
+	fmt.Println(what)
+	fmt.Fprintln(w, os.Getenv("K_REVISION"), what)
+}
+
+// callServices passes a request on to the services door, with this function's
+// token: /services/v1/... is $SERVICEFUL_URL/v1/...
+func callServices(w http.ResponseWriter, r *http.Request) {
+	token, err := os.ReadFile(os.Getenv("SERVICEFUL_TOKEN_FILE"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	proxy := httputil.ReverseProxy{Director: func(out *http.Request) {
+		out.URL.Scheme, out.URL.Host = "http", strings.TrimPrefix(os.Getenv("SERVICEFUL_URL"), "http://")
+		out.URL.Path = strings.TrimPrefix(out.URL.Path, "/services")
+		out.Header.Set("Authorization", "Bearer "+string(token))
+	}}
+	proxy.ServeHTTP(w, r)
+}
+
+// answerGarbage listens, and does not speak HTTP.
+func answerGarbage() {
+	l, err := net.Listen("tcp", "127.0.0.1:"+os.Getenv("PORT"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			log.Fatal(err)
+		}
+		go func() {
+			_, _ = c.Read(make([]byte, 1<<10))
+			_, _ = io.WriteString(c, "220 mail.example.com ESMTP\r\n")
+			_ = c.Close()
+		}()
+	}
+}
