@@ -39,7 +39,7 @@ func Serve(handler http.Handler) error {
 	drain, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
 	err := server.Shutdown(drain)
-	<-ended
+	_ = <-ended // http.ErrServerClosed: it was shut down
 	if err != nil {
 		return fmt.Errorf("finishing running calls: %w", err)
 	}

@@ -2,15 +2,19 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"runtime/debug"
+	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/serviceful/serviceful/operator/internal/gateway"
+	"github.com/serviceful/serviceful/operator/internal/local/process"
 )
 
 // devOptions are the flags of `serviceful dev`.
@@ -24,6 +28,7 @@ type devOptions struct {
 	maxBody  size
 	maxAsync size
 	maxStore size
+	start    time.Duration
 	noWatch  bool
 	verbose  bool
 	color    bool
@@ -48,7 +53,7 @@ Data is kept in the data folder and found again at the next start.`,
 		Example: `  serviceful dev
   serviceful dev -f functions -f examples/python-greeter
   serviceful dev --smtp localhost:1025`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.out = cmd.ErrOrStderr()
 			o.color = isTerminal(o.out) && os.Getenv("NO_COLOR") == ""
@@ -65,6 +70,7 @@ Data is kept in the data folder and found again at the next start.`,
 	f.Var(&o.maxBody, "max-body", "largest body of a synchronous request")
 	f.Var(&o.maxAsync, "max-async-body", "largest body of an asynchronous request, an event, a mail or a value; at most 4Mi")
 	f.Var(&o.maxStore, "max-store", "most that events, calls and keys may take on disk; 0: three quarters of what is free")
+	f.DurationVar(&o.start, "start-timeout", process.DefaultStart, "how long a function may take until it listens on $PORT")
 	f.BoolVar(&o.noWatch, "no-watch", false, "do not rebuild and restart what changes")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log every delivery")
 	return cmd
@@ -74,12 +80,39 @@ Data is kept in the data folder and found again at the next start.`,
 // message that our NATS server takes.
 const maxAsyncLimit = 4 << 20
 
+// gcPercent spends memory under load, when there is garbage, and none when idle:
+// hack/bench, events-throughput and start.
+const gcPercent = 200
+
 func (o *devOptions) validate() error {
-	if o.maxBody <= 0 || o.maxAsync <= 0 {
-		return fmt.Errorf("--max-body and --max-async-body must be more than 0")
-	}
-	if o.maxAsync > maxAsyncLimit {
+	switch {
+	case o.maxBody <= 0 || o.maxAsync <= 0:
+		return errors.New("--max-body and --max-async-body must be more than 0")
+	case o.maxAsync > maxAsyncLimit:
 		return fmt.Errorf("--max-async-body %v is more than 4Mi", &o.maxAsync)
+	case o.maxStore < 0:
+		return errors.New("--max-store must not be less than 0")
+	case o.start <= 0:
+		return errors.New("--start-timeout must be more than 0")
+	}
+	return checkFolders(o.folders)
+}
+
+// noArguments refuses arguments. A folder is the likeliest.
+func noArguments(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("unknown argument %q; folders of manifests are given with --filename (-f)", args[0])
+	}
+	return nil
+}
+
+// checkFolders wants the folders of manifests to be there: a wrong one is a slip
+// of the command line, and nothing is to be begun for it.
+func checkFolders(folders []string) error {
+	for _, folder := range folders {
+		if _, err := os.Stat(folder); err != nil {
+			return fmt.Errorf("%s: %w; name the folder of your manifests with --filename (-f)", folder, errors.Unwrap(err))
+		}
 	}
 	return nil
 }
@@ -87,6 +120,9 @@ func (o *devOptions) validate() error {
 func runDev(ctx context.Context, o devOptions) error {
 	if err := o.validate(); err != nil {
 		return err
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
 	}
 	level := slog.LevelInfo
 	if o.verbose {

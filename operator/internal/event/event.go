@@ -53,11 +53,14 @@ func (e *Event) Set(name, value string) {
 	e.Attributes = append(e.Attributes, Attribute{name, value})
 }
 
-// ID, Source and Type are the attributes that every event has; source and id
-// together name it.
-func (e *Event) ID() string     { return e.Get("id") }
+// ID is the attribute that, together with the source, names the event.
+func (e *Event) ID() string { return e.Get("id") }
+
+// Source is where the event happened.
 func (e *Event) Source() string { return e.Get("source") }
-func (e *Event) Type() string   { return e.Get("type") }
+
+// Type is what kind of event it is.
+func (e *Event) Type() string { return e.Get("type") }
 
 // ErrInvalid is what every error of this package about the event itself wraps:
 // the sender must mend it.

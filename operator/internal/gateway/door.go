@@ -106,6 +106,10 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request) error {
 	snapshot := d.cfg.Snapshot()
 	rt, params, ok := snapshot.Match(r.Host, r.Method, path)
 	if !ok {
+		if err := d.cfg.Ready(); err != nil { // the route may be on its way
+			w.Header().Set("Retry-After", "1")
+			return serve.NewProblem(http.StatusServiceUnavailable, "not-ready", "%v", err)
+		}
 		if allowed := snapshot.Allowed(r.Host, path); len(allowed) > 0 {
 			w.Header().Set("Allow", strings.Join(allowed, ", "))
 			return serve.NewProblem(http.StatusMethodNotAllowed, "method-not-allowed", "%s takes %s", path, strings.Join(allowed, ", "))

@@ -19,7 +19,7 @@ import (
 type Server struct {
 	http     *http.Server
 	listener net.Listener
-	done     chan error
+	done     chan struct{} // closed when it serves no more
 }
 
 // MaxHeaderBytes bounds the line and headers of a request: what a stored call
@@ -41,9 +41,12 @@ func Start(address string, handler http.Handler) (*Server, error) {
 			Handler: handler, MaxHeaderBytes: MaxHeaderBytes,
 			ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		},
-		listener: l, done: make(chan error, 1),
+		listener: l, done: make(chan struct{}),
 	}
-	go func() { s.done <- s.http.Serve(l) }()
+	go func() {
+		defer close(s.done)
+		_ = s.http.Serve(l) // ends with Stop alone: the listener is its own
+	}()
 	return s, nil
 }
 
