@@ -61,6 +61,6 @@ func WriteJSON(w http.ResponseWriter, status int, value any) error {
 	}
 	w.Header().Set("Content-Type", jsonType)
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // the caller is gone: nothing is left to tell it
+	_, _ = w.Write(append(body, '\n')) // an error means that the caller is gone
 	return nil
 }

@@ -130,6 +130,9 @@ func runDev(ctx context.Context, o devOptions) error {
 	}
 	log := slog.New(slog.NewTextHandler(o.out, &slog.HandlerOptions{Level: level}))
 	s, err := startStack(ctx, o, log)
+	if err != nil && ctx.Err() != nil {
+		return nil // it was interrupted before it was ready
+	}
 	if err != nil {
 		return err
 	}

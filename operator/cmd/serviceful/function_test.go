@@ -93,10 +93,10 @@ func callServices(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	proxy := httputil.ReverseProxy{Director: func(out *http.Request) {
-		out.URL.Scheme, out.URL.Host = "http", strings.TrimPrefix(os.Getenv("SERVICEFUL_URL"), "http://")
-		out.URL.Path = strings.TrimPrefix(out.URL.Path, "/services")
-		out.Header.Set("Authorization", "Bearer "+string(token))
+	proxy := httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) {
+		p.Out.URL.Scheme, p.Out.URL.Host = "http", strings.TrimPrefix(os.Getenv("SERVICEFUL_URL"), "http://")
+		p.Out.URL.Path = strings.TrimPrefix(p.In.URL.Path, "/services")
+		p.Out.Header.Set("Authorization", "Bearer "+string(token))
 	}}
 	proxy.ServeHTTP(w, r)
 }

@@ -23,11 +23,14 @@ and events reach which function, what it emits, and the services it leans on.
 Dashed edges are asynchronous.`,
 		Example: `  serviceful graph                      # Mermaid, for Markdown
   serviceful graph -o dot | dot -Tsvg   # Graphviz`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			write, ok := map[string]func(io.Writer, []graph.Edge) error{"mermaid": graph.Mermaid, "dot": graph.DOT}[format]
 			if !ok {
 				return fmt.Errorf("--output %q is neither mermaid nor dot", format)
+			}
+			if err := checkFolders(folders); err != nil {
+				return err
 			}
 			validator, err := manifest.NewValidator()
 			if err != nil {
@@ -36,6 +39,9 @@ Dashed edges are asynchronous.`,
 			manifests, problems := validator.Load(folders...)
 			if report(cmd.ErrOrStderr(), problems) {
 				return errReported
+			}
+			if len(manifests) == 0 {
+				fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+noFunctions(folders))
 			}
 			functions := make([]v1alpha1.Function, len(manifests))
 			for i, m := range manifests {

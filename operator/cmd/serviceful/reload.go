@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"text/tabwriter"
 	"time"
 
 	"github.com/serviceful/serviceful/operator/api/v1alpha1"
@@ -39,13 +41,15 @@ func (s *stack) apply(ctx context.Context) error {
 	}
 	snapshot := wiring.Compile(functions, laptopHosts)
 	for _, p := range snapshot.Problems {
-		fmt.Fprintln(s.o.out, s.where(p))
+		fmt.Fprintln(s.o.out, s.where(p.Function)+p.String())
 	}
 	if err := s.layout.Apply(ctx, snapshot); err != nil {
 		return err
 	}
-	for _, failure := range s.deployer.Apply(ctx, s.deployments(functions)) {
-		fmt.Fprintln(s.o.out, failure)
+	for name, failure := range s.deployer.Apply(ctx, s.deployments(functions)) {
+		if ctx.Err() == nil { // or it is only that everything ends
+			fmt.Fprintln(s.o.out, s.where(name)+failure.Error())
+		}
 	}
 	s.snapshot.Store(snapshot)
 	if err := s.dispatcher.Apply(ctx, snapshot); err != nil {
@@ -80,14 +84,14 @@ func (s *stack) deployments(functions []v1alpha1.Function) []deploy.Deployment {
 	return out
 }
 
-// where is a wiring problem with the file and line of its Function.
-func (s *stack) where(p wiring.Problem) string {
+// where begins a line about a Function: "file:line: ".
+func (s *stack) where(f names.Function) string {
 	for _, m := range s.manifests {
-		if m.Name() == p.Function {
-			return fmt.Sprintf("%s:%d: %s", m.File, m.Line, p)
+		if m.Name() == f {
+			return fmt.Sprintf("%s:%d: ", m.File, m.Line)
 		}
 	}
-	return p.String()
+	return ""
 }
 
 // retire removes the consumers of triggers that are gone. Calls that still
@@ -117,6 +121,9 @@ func (s *stack) retire(ctx context.Context, snapshot *wiring.Snapshot) error {
 func (s *stack) run(ctx context.Context) error {
 	s.wired.Store(true)
 	s.introduce()
+	var resting sync.WaitGroup
+	resting.Go(func() { s.giveMemoryBack(ctx) })
+	defer resting.Wait()
 	if s.o.noWatch {
 		<-ctx.Done()
 	} else {
@@ -139,24 +146,40 @@ func (s *stack) reload(ctx context.Context) {
 		s.log.Error("taking changed manifests in", "error", err)
 		return
 	}
-	fmt.Fprintln(s.o.out, "manifests taken in:", len(manifests), "functions")
+	fmt.Fprintln(s.o.out, "manifests taken in: "+s.count())
+}
+
+// count says how many Functions there are, for a person.
+func (s *stack) count() string {
+	switch n := len(s.manifests); n {
+	case 0:
+		return noFunctions(s.o.folders)
+	case 1:
+		return "1 function, at zero until it is called"
+	default:
+		return fmt.Sprintf("%d functions, at zero until they are called", n)
+	}
+}
+
+func noFunctions(folders []string) string {
+	return "no Function was found in a *.yaml or *.yml file under " + strings.Join(folders, ", ")
 }
 
 // introduce prints where everything is.
 func (s *stack) introduce() {
-	snapshot := s.snapshot.Load()
 	var b strings.Builder
-	fmt.Fprintf(&b, "\nserviceful is ready: %d functions, all at zero until they are called\n\n", len(snapshot.Functions))
-	base := "http://" + s.public.Address()
-	for _, r := range sortedRoutes(snapshot) {
+	fmt.Fprintf(&b, "\nserviceful is ready: %s\n\n", s.count())
+	base := reachable(s.public)
+	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, r := range sortedRoutes(s.snapshot.Load()) {
 		how := ""
 		if r.Async {
 			how = "  (async)"
 		}
-		methods := strings.Join(r.Methods, ",")
-		fmt.Fprintf(&b, "  %-12s %-8s %s%s%s\n", r.Function.Name, methods, base, r.Path, how)
+		fmt.Fprintf(table, "  %s\t%s\t%s%s%s\n", r.Function.Name, strings.Join(r.Methods, ","), base, r.Path, how)
 	}
-	fmt.Fprintf(&b, "\n  calls        %s/calls/<id>\n  mail         http://%s/v1/mail\n  data         %s\n\n", base, s.services.Address(), s.o.data)
+	fmt.Fprintf(table, "\n  calls\t%s/calls/<id>\n  mail\t%s/v1/mail\n  data\t%s\n\n", base, reachable(s.services), s.o.data)
+	_ = table.Flush() // into a builder
 	fmt.Fprint(s.o.out, b.String())
 }
 

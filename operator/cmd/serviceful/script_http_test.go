@@ -20,7 +20,7 @@ type wanted struct {
 	as         string
 	method     string
 	url        string
-	status     int
+	status     *regexp.Regexp
 	matches    []*regexp.Regexp
 }
 
@@ -38,7 +38,7 @@ func parseWanted(args []string) (w wanted, err error) {
 		return w, errors.New("usage: http [FLAG]... METHOD URL STATUS RE...")
 	}
 	w.method, w.url = flags.Arg(0), flags.Arg(1)
-	if w.status, err = strconv.Atoi(flags.Arg(2)); err != nil {
+	if w.status, err = regexp.Compile("^(" + flags.Arg(2) + ")$"); err != nil {
 		return w, err
 	}
 	for _, expression := range flags.Args()[3:] {
@@ -77,8 +77,11 @@ func request(s *script, args []string) error {
 	if err != nil {
 		return err
 	}
-	if resp.StatusCode != w.status {
-		return fmt.Errorf("status %d, want %d:\n%s", resp.StatusCode, w.status, answer)
+	if resp.StatusCode == http.StatusAccepted && resp.Header.Get("Location") != "" {
+		s.accepted = append(s.accepted, resp.Header.Get("Location"))
+	}
+	if !w.status.MatchString(strconv.Itoa(resp.StatusCode)) {
+		return fmt.Errorf("status %d, want %s:\n%s", resp.StatusCode, w.status, answer)
 	}
 	text := strings.ReplaceAll(string(answer), "\r\n", "\n")
 	for _, re := range w.matches {
@@ -87,11 +90,23 @@ func request(s *script, args []string) error {
 		}
 	}
 	if w.as != "" {
-		location, err := resp.Location()
-		if err != nil {
+		s.Setenv(w.as, resp.Header.Get("Location"))
+	}
+	return nil
+}
+
+// delivered waits until every call that the script ever got a 202 for has
+// succeeded.
+func delivered(s *script, args []string) error {
+	if len(args) != 0 || len(s.accepted) == 0 {
+		return errors.New("usage: delivered, after calls were accepted")
+	}
+	for _, call := range s.accepted {
+		if err := poll(func() error {
+			return request(s, []string{"GET", s.Getenv("URL") + call, "200", `"state":"succeeded"`})
+		}); err != nil {
 			return err
 		}
-		s.Setenv(w.as, location.String())
 	}
 	return nil
 }

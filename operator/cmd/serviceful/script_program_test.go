@@ -17,6 +17,12 @@ var (
 	signals   = map[string]syscall.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL}
 )
 
+// program is `serviceful dev` while it runs.
+type program struct {
+	process *os.Process
+	ended   chan error
+}
+
 func startProgram(s *script, args []string) error {
 	if s.program != nil {
 		return errors.New("it runs already")
@@ -31,10 +37,20 @@ func startProgram(s *script, args []string) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	s.program = cmd
-	return poll(func() error {
-		if syscall.Kill(cmd.Process.Pid, 0) != nil {
-			return errors.New("it ended")
+	s.program = &program{cmd.Process, make(chan error, 1)}
+	go func() { s.program.ended <- cmd.Wait() }()
+	return s.awaitReady()
+}
+
+// awaitReady waits until the program prints its addresses, and keeps them.
+func (s *script) awaitReady() error {
+	var ended error
+	err := poll(func() error {
+		select {
+		case err := <-s.program.ended:
+			s.program, ended = nil, fmt.Errorf("it ended: %w", err)
+			return nil
+		default:
 		}
 		found := readyLine.FindStringSubmatch(s.logText())
 		if found == nil {
@@ -45,6 +61,7 @@ func startProgram(s *script, args []string) error {
 		s.Setenv("SERVICES", found[2])
 		return nil
 	})
+	return errors.Join(err, ended)
 }
 
 func stopProgram(s *script, args []string) error {
@@ -56,13 +73,13 @@ func stopProgram(s *script, args []string) error {
 	if !ok || s.program == nil {
 		return errors.New("usage: start ..., then stop [TERM|KILL]")
 	}
-	cmd := s.program
+	p := s.program
 	s.program = nil
 	s.client.CloseIdleConnections()
-	if err := cmd.Process.Signal(signal); err != nil {
+	if err := p.process.Signal(signal); err != nil {
 		return err
 	}
-	err := cmd.Wait()
+	err := <-p.ended
 	if signal != syscall.SIGKILL {
 		if left := s.functionProcesses(); err != nil || len(left) > 0 {
 			return fmt.Errorf("it ended: %v; processes left: %v", err, left)

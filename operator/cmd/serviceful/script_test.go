@@ -33,9 +33,11 @@ func TestMain(m *testing.M) {
 //	stop [TERM|KILL]        ends it (by SIGINT), and sees to it that no function's process is left
 //	logged [-count=N] RE    waits until dev.log has lines that match
 //	http [FLAG]... METHOD URL STATUS RE...
-//	                        sends a request, and wants this status and a match of each RE in the answer's head or body
-//	                        -d BODY, -f FILE, -H HEADER; -as NAME keeps the URL of its Location in $NAME
+//	                        sends a request, and wants this status (an expression, too) and a match of each RE in the answer's head or body
+//	                        -d BODY, -f FILE, -H HEADER; -as NAME keeps its Location in $NAME
 //	eventually http ...     the same, again and again until it is so
+//	eventually exists FILE  waits until there is a file
+//	delivered               waits until all calls that ever got a 202 have succeeded
 //	fill FILE               writes into FILE until the disk is full
 func TestScripts(t *testing.T) {
 	testscript.Run(t, scriptParams(filepath.Join("testdata", "script")))
@@ -53,6 +55,7 @@ func scriptParams(dir string) testscript.Params {
 			"logged":     inScript(logged),
 			"http":       inScript(request),
 			"eventually": inScript(eventually),
+			"delivered":  inScript(delivered),
 			"fill":       inScript(fill),
 		},
 	}
@@ -61,9 +64,10 @@ func scriptParams(dir string) testscript.Params {
 // script is what the commands of one script share.
 type script struct {
 	*testscript.TestScript
-	env     []string
-	client  *http.Client
-	program *exec.Cmd // nil while none runs
+	env      []string
+	client   *http.Client
+	program  *program // nil while none runs
+	accepted []string // the calls that got a 202: paths
 }
 
 type scriptKey struct{}
@@ -84,6 +88,9 @@ func setupScript(e *testscript.Env) error {
 		e.Setenv([]string{"GOCACHE", "GOMODCACHE", "GOPATH"}[i], folder)
 	}
 	e.Setenv("GOPROXY", "off")
+	if e.Getenv("GORACE") == "" {
+		e.Setenv("GORACE", "atexit_sleep_ms=10") // not a second for every process
+	}
 	s := &script{env: e.Vars, client: &http.Client{
 		Timeout:       scriptDeadline,
 		Transport:     &http.Transport{},
@@ -99,8 +106,8 @@ func setupScript(e *testscript.Env) error {
 func (s *script) cleanUp(e *testscript.Env) {
 	s.client.CloseIdleConnections()
 	if s.program != nil {
-		_ = s.program.Process.Kill()
-		_ = s.program.Wait()
+		_ = s.program.process.Kill()
+		<-s.program.ended
 	}
 	if t, ok := e.T().(interface{ Failed() bool }); ok && t.Failed() {
 		log, _ := os.ReadFile(filepath.Join(e.WorkDir, "dev.log"))
@@ -122,10 +129,16 @@ func inScript(f func(*script, []string) error) func(*testscript.TestScript, bool
 }
 
 func eventually(s *script, args []string) error {
-	if len(args) == 0 || args[0] != "http" {
-		return errors.New("usage: eventually http ...")
+	switch {
+	case len(args) > 1 && args[0] == "http":
+		return poll(func() error { return request(s, args[1:]) })
+	case len(args) == 2 && args[0] == "exists":
+		return poll(func() error {
+			_, err := os.Stat(s.MkAbs(args[1]))
+			return err
+		})
 	}
-	return poll(func() error { return request(s, args[1:]) })
+	return errors.New("usage: eventually http ..., eventually exists FILE")
 }
 
 // poll tries until it succeeds, and gives the last error when the time is up.

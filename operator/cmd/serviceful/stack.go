@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -71,7 +72,7 @@ func startStack(ctx context.Context, o devOptions, log *slog.Logger) (_ *stack, 
 	if err := errors.Join(err, <-recovered); err != nil {
 		return nil, err
 	}
-	for _, step := range []func() error{s.startProcesses, s.startServices, s.startDispatcher, s.startGateway} {
+	for _, step := range []func() error{s.startServices, s.startProcesses, s.startDispatcher, s.startGateway} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -82,9 +83,9 @@ func startStack(ctx context.Context, o devOptions, log *slog.Logger) (_ *stack, 
 func (s *stack) onStop(f func()) { s.closers = append(s.closers, f) }
 
 // stop ends everything in the opposite order: 1 the public door drains, 2 the
-// dispatcher stops pulling and ends its calls, 3 the services door, which those
-// calls lean on, drains, 4 functions end, 5 NATS writes out, 6 the data folder
-// is given up.
+// dispatcher stops pulling and ends its calls, 3 functions end, 4 the services
+// door, which they lean on to the last, drains, 5 NATS writes out, 6 the data
+// folder is given up.
 func (s *stack) stop() {
 	s.wired.Store(false)
 	for i := len(s.closers) - 1; i >= 0; i-- {
@@ -116,8 +117,8 @@ func (s *stack) connect(name string) (*bus.Bus, error) {
 
 func (s *stack) startProcesses() (err error) {
 	s.processes, err = process.New(process.Config{
-		Dir: s.data.Path("."), ServicesURL: "http://" + s.o.services, Output: s.o.out, Color: s.o.color,
-		Issue: s.tokens.Issue, Logger: s.log,
+		Dir: s.data.Path("."), ServicesURL: reachable(s.services), Output: s.o.out, Color: s.o.color,
+		Start: s.o.start, Issue: s.tokens.Issue, Logger: s.log,
 	})
 	if err != nil {
 		return err
@@ -146,7 +147,7 @@ func (s *stack) startServices() error {
 	if err != nil {
 		return err
 	}
-	s.services, err = s.listen(s.o.services, door)
+	s.services, err = s.listen("--services", s.o.services, door)
 	return err
 }
 
@@ -186,15 +187,16 @@ func (s *stack) startGateway() error {
 	if err != nil {
 		return err
 	}
-	s.public, err = s.listen(s.o.listen, door)
+	s.public, err = s.listen("--listen", s.o.listen, door)
 	return err
 }
 
-// listen serves a door until the program stops.
-func (s *stack) listen(address string, door http.Handler) (*serve.Server, error) {
+// listen serves a door until the program stops. flag is what its address was
+// given by.
+func (s *stack) listen(flag, address string, door http.Handler) (*serve.Server, error) {
 	server, err := serve.Start(address, door)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
 	s.onStop(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
@@ -202,6 +204,16 @@ func (s *stack) listen(address string, door http.Handler) (*serve.Server, error)
 		server.Stop(ctx)
 	})
 	return server, nil
+}
+
+// reachable is the base URL of a door for programs on this machine, also when it
+// listens on every interface.
+func reachable(door *serve.Server) string {
+	address := door.Address()
+	if a, err := netip.ParseAddrPort(address); err == nil && a.Addr().IsUnspecified() {
+		address = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), a.Port()).String()
+	}
+	return "http://" + address
 }
 
 func (s *stack) ready() error {

@@ -24,7 +24,8 @@ const storeTimeout = 5 * time.Second
 type Bus struct {
 	nc      *nats.Conn
 	js      jetstream.JetStream
-	streams sync.Map // stream name -> jetstream.Stream
+	streams sync.Map   // stream name -> jetstream.Stream
+	batches sync.Mutex // held while the messages of a batch are sent
 }
 
 // New uses a connection, which stays the caller's to close. It refuses a server
@@ -33,7 +34,7 @@ func New(nc *nats.Conn) (*Bus, error) {
 	if size := nc.MaxPayload(); size < MinPayload {
 		return nil, fmt.Errorf("the NATS server's max_payload is %d bytes; set at least %d, better 8 MiB", size, MinPayload)
 	}
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(storeTimeout))
 	if err != nil {
 		return nil, fmt.Errorf("opening JetStream: %w", err)
 	}

@@ -15,6 +15,7 @@ type Call struct {
 	Result   envelope.Result // its State is Queued or Running while it has not ended
 	Body     []byte          // of the last answer
 	Sequence uint64          // in the work stream, while it has not ended
+	PutOff   bool            // it waits until its next attempt is due
 }
 
 // FindCall looks a call up: among those that wait, those put off, and the
@@ -55,7 +56,8 @@ func (b *Bus) waiting(ctx context.Context, m *envelope.Message) (Call, error) {
 	}
 	c := Call{Item: item, Sequence: m.Sequence, Result: envelope.Result{State: envelope.Queued, Attempts: p.Attempts}}
 	if m.Subject != names.Unschedule(m.Subject) {
-		return c, nil // put off
+		c.PutOff = true
+		return c, nil
 	}
 	started, err := b.handedOut(ctx, names.Work(item.Function.Namespace), names.Consumer(item.Function.Name, item.Trigger), m.Sequence)
 	if started {
@@ -79,8 +81,12 @@ func (b *Bus) CancelCall(ctx context.Context, namespace, id string) (bool, error
 	if err != nil || c.Result.State != envelope.Queued {
 		return false, err
 	}
-	if err := b.Delete(ctx, names.Work(namespace), c.Sequence); err != nil && !errors.Is(err, ErrNotFound) {
-		return false, err
+	err = b.Delete(ctx, names.Work(namespace), c.Sequence)
+	if errors.Is(err, ErrNotFound) { // meanwhile it was put off, fell due or ended
+		return b.CancelCall(ctx, namespace, id)
+	}
+	if err != nil || c.PutOff {
+		return err == nil, err
 	}
 	started, err := b.handedOut(ctx, names.Work(namespace), names.Consumer(c.Item.Function.Name, c.Item.Trigger), c.Sequence)
 	return !started, err

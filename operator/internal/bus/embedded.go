@@ -37,8 +37,15 @@ func StartEmbedded(cfg EmbeddedConfig) (*Embedded, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configuring the NATS server: %w", err)
 	}
-	s.SetLoggerV2(natsLogger{cfg.Logger}, false, false, false)
+	fatal := make(chan string, 1)
+	s.SetLoggerV2(natsLogger{cfg.Logger, fatal}, false, false, false)
 	s.Start()
+	select {
+	case reason := <-fatal:
+		s.Shutdown()
+		return nil, fmt.Errorf("starting the NATS server in %s: %s", cfg.Dir, reason)
+	default:
+	}
 	if !s.ReadyForConnections(readyTimeout) {
 		s.Shutdown()
 		return nil, errors.New("starting the NATS server: it is not ready")
@@ -69,8 +76,11 @@ func (e *Embedded) Stop() {
 	e.server.WaitForShutdown()
 }
 
-// natsLogger passes the server's warnings and errors on.
-type natsLogger struct{ log *slog.Logger }
+// natsLogger passes the server's warnings and errors on, and why it cannot start.
+type natsLogger struct {
+	log   *slog.Logger
+	fatal chan<- string
+}
 
 func (natsLogger) Noticef(string, ...any) {}
 func (natsLogger) Debugf(string, ...any)  {}
@@ -81,4 +91,10 @@ func (l natsLogger) Warnf(format string, v ...any) {
 func (l natsLogger) Errorf(format string, v ...any) {
 	l.log.Error("nats server", "message", fmt.Sprintf(format, v...))
 }
-func (l natsLogger) Fatalf(format string, v ...any) { l.Errorf(format, v...) }
+func (l natsLogger) Fatalf(format string, v ...any) {
+	select {
+	case l.fatal <- fmt.Sprintf(format, v...):
+	default:
+		l.Errorf(format, v...)
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -24,7 +23,8 @@ const (
 
 // PublishEvents stores valid events in a namespace's log: all or none, except
 // that those already stored (same source and id, within the duplicate window)
-// stay as they are. It returns when the server has said so.
+// stay as they are; where there are such, the rest is stored one by one. It
+// returns when the server has said so.
 func (b *Bus) PublishEvents(ctx context.Context, namespace string, events []*event.Event) error {
 	if len(events) == 1 {
 		_, err := b.Store(ctx, eventMessage(namespace, events[0]))
@@ -65,26 +65,39 @@ func eventMessage(namespace string, e *event.Event) *envelope.Message {
 // storeBatch stores 2 to 1000 messages of one stream, all or none. Only the
 // last one is answered.
 func (b *Bus) storeBatch(ctx context.Context, messages []*envelope.Message) error {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	id := nuid.Next()
-	for i, m := range messages {
-		msg := natsMsg(m)
-		msg.Header.Set(headerBatchID, id)
-		msg.Header.Set(headerBatchSequence, strconv.Itoa(i+1))
-		if i < len(messages)-1 {
-			if err := b.nc.PublishMsg(msg); err != nil {
-				return fmt.Errorf("sending message %d of a batch: %w", i+1, err)
-			}
-			continue
-		}
-		msg.Header.Set(headerBatchCommit, "1")
-		return b.commitBatch(ctx, msg)
+	stored, err := b.sendBatch(messages)
+	if err != nil {
+		return err
 	}
-	return nil
+	select {
+	case <-stored.Ok():
+		return nil
+	case err := <-stored.Err():
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
-func (b *Bus) commitBatch(ctx context.Context, msg *nats.Msg) error {
-	_, err := b.js.PublishMsg(ctx, msg, jetstream.WithRetryAttempts(1), jetstream.WithRetryWait(50*time.Millisecond))
-	return err
+// sendBatch sends the messages of a batch, and no other batch's between them:
+// the server allows 50 batches of a stream to be open.
+func (b *Bus) sendBatch(messages []*envelope.Message) (jetstream.PubAckFuture, error) {
+	b.batches.Lock()
+	defer b.batches.Unlock()
+	id, last := nuid.Next(), len(messages)-1
+	for i, m := range messages[:last] {
+		if err := b.nc.PublishMsg(batchMsg(m, id, i+1)); err != nil {
+			return nil, fmt.Errorf("sending message %d of a batch: %w", i+1, err)
+		}
+	}
+	commit := batchMsg(messages[last], id, last+1)
+	commit.Header.Set(headerBatchCommit, "1")
+	return b.js.PublishMsgAsync(commit)
+}
+
+func batchMsg(m *envelope.Message, id string, sequence int) *nats.Msg {
+	msg := natsMsg(m)
+	msg.Header.Set(headerBatchID, id)
+	msg.Header.Set(headerBatchSequence, strconv.Itoa(sequence))
+	return msg
 }

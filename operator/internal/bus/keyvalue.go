@@ -70,8 +70,11 @@ func (b *Bus) Put(ctx context.Context, namespace, bucket, key string, value []by
 	// Something is there: a value, or the mark of one that was deleted or
 	// has expired.
 	e, err := b.Get(ctx, namespace, bucket, key)
+	if err == nil {
+		return 0, ErrConflict
+	}
 	if !errors.Is(err, ErrNotFound) {
-		return 0, errors.Join(err, ErrConflict)
+		return 0, err
 	}
 	stored, err = b.StoreIf(ctx, m, e.Revision)
 	return stored.Sequence, err

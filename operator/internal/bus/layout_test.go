@@ -87,9 +87,10 @@ func TestConsumers(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := c.CachedInfo().Config
-			filters := append(got.FilterSubjects, got.FilterSubject)
-			filters = slices.DeleteFunc(filters, func(f string) bool { return f == "" })
-			slices.Sort(filters)
+			filters := slices.Sorted(slices.Values(got.FilterSubjects))
+			if got.FilterSubject != "" {
+				filters = []string{got.FilterSubject}
+			}
 			slices.Sort(want.filters)
 			if got.Durable != want.name || !slices.Equal(filters, want.filters) {
 				t.Errorf("durable %q of %v, want %v", got.Durable, filters, want.filters)

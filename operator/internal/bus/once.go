@@ -79,13 +79,15 @@ func (b *Bus) storeAgain(ctx context.Context, k Key, m *envelope.Message, make f
 	return rec.ID, b.confirm(ctx, m, rec, last.Sequence)
 }
 
-// known reports whether a work message is stored, put off, or has a result.
+// known reports whether a work message is stored, put off, or has a result: in
+// the order in which FindCall looks.
 func (b *Bus) known(ctx context.Context, m *envelope.Message) (bool, error) {
 	item, _ := names.ParseWork(m.Subject)
 	namespace := item.Function.Namespace
 	for _, at := range [][2]string{
 		{names.Work(namespace), m.Subject},
 		{names.Work(namespace), names.Schedule(m.Subject)},
+		{names.Work(namespace), m.Subject},
 		{names.Results(namespace), names.Result(namespace, item.ID)},
 	} {
 		_, err := b.Last(ctx, at[0], at[1])

@@ -47,10 +47,11 @@ func (b *Bus) scan(ctx context.Context, from place, f func(m *envelope.Message, 
 	defer func() { // if it cannot be removed now, it goes by itself
 		_ = b.js.DeleteConsumer(context.WithoutCancel(ctx), from.stream, c.CachedInfo().Name)
 	}()
+	lost := fmt.Errorf("%s: %w: a message got lost on its way", doing, ErrUnavailable)
 	last := uint64(0)
 	for pending := c.CachedInfo().NumPending; pending > 0; {
 		missing := min(pending, scanBatch)
-		messages, err := c.Fetch(int(missing), jetstream.FetchMaxWait(time.Second))
+		messages, err := c.Fetch(int(missing), jetstream.FetchMaxWait(storeTimeout))
 		if err != nil {
 			return explain(doing, err)
 		}
@@ -60,7 +61,7 @@ func (b *Bus) scan(ctx context.Context, from place, f func(m *envelope.Message, 
 				return fmt.Errorf("%s: %w", doing, err)
 			}
 			if last++; meta.Sequence.Consumer != last {
-				return fmt.Errorf("%s: %w: a message got lost on its way", doing, ErrUnavailable)
+				return lost
 			}
 			missing--
 			pending = meta.NumPending
@@ -76,7 +77,9 @@ func (b *Bus) scan(ctx context.Context, from place, f func(m *envelope.Message, 
 			if err != nil {
 				return explain(doing, err)
 			}
-			pending = info.NumPending
+			if pending = info.NumPending; info.Delivered.Consumer != last {
+				return lost
+			}
 		}
 	}
 	return nil

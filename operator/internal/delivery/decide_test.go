@@ -109,25 +109,23 @@ func TestDecide(t *testing.T) {
 func TestDelays(t *testing.T) {
 	const s = time.Second
 	tests := map[string]struct {
-		policy Policy
-		want   []time.Duration // the longest before the 1st, 2nd, ... further call
+		policy     Policy
+		retryAfter time.Duration
+		want       []time.Duration // the longest before the 1st, 2nd, ... further call
 	}{
-		"exponential":       {Policy{Delay: s}, []time.Duration{s, 2 * s, 4 * s, 8 * s, 16 * s, 32 * s, 64 * s, 128 * s, 256 * s, MaxDelay, MaxDelay}},
-		"linear":            {Policy{Delay: 100 * s, Linear: true}, []time.Duration{100 * s, 200 * s, MaxDelay, MaxDelay}},
-		"the shortest":      {Policy{Delay: s / 4}, []time.Duration{s / 4, s / 2, s}},
-		"the longest":       {Policy{Delay: MaxDelay}, []time.Duration{MaxDelay, MaxDelay}},
-		"no Retry-After":    {Policy{Delay: s, RetryAfterMax: 0}, []time.Duration{s, 2 * s}},
-		"longer than a day": {Policy{Delay: 48 * time.Hour}, []time.Duration{MaxDelay}},
+		"exponential":       {Policy{Delay: s}, 0, []time.Duration{s, 2 * s, 4 * s, 8 * s, 16 * s, 32 * s, 64 * s, 128 * s, 256 * s, MaxDelay, MaxDelay}},
+		"linear":            {Policy{Delay: 100 * s, Linear: true}, 0, []time.Duration{100 * s, 200 * s, MaxDelay, MaxDelay}},
+		"the shortest":      {Policy{Delay: s / 4}, 0, []time.Duration{s / 4, s / 2, s}},
+		"the longest":       {Policy{Delay: MaxDelay}, 0, []time.Duration{MaxDelay, MaxDelay}},
+		"no Retry-After":    {Policy{Delay: s, RetryAfterMax: 0}, time.Hour, []time.Duration{s, 2 * s}},
+		"longer than a day": {Policy{Delay: 48 * time.Hour}, 0, []time.Duration{MaxDelay}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			test.policy.Retry, test.policy.MaxAge = 20_000, time.Hour
 			for i, want := range test.want {
 				for _, dice := range []float64{0, 0.25, 0.5, 0.999} {
-					m, o := Message{Attempts: i, Due: due}, Outcome{Called: true, Status: 503}
-					if name == "no Retry-After" {
-						o.RetryAfter = time.Hour
-					}
+					m, o := Message{Attempts: i, Due: due}, Outcome{Called: true, Status: 503, RetryAfter: test.retryAfter}
 					v := Decide(test.policy, m, o, due, dice)
 					if got, want := v.Delay, time.Duration(dice*float64(want)); got != want {
 						t.Errorf("after %d calls, dice %v: delay %v, want %v", i+1, dice, got, want)

@@ -57,11 +57,15 @@ type Answer struct {
 	Truncated bool   // the body was longer
 }
 
+// MaxResponseHeader is the most bytes that the stored form of an answer's
+// headers may take: where they take more, none is kept.
+const MaxResponseHeader = 48 << 10
+
 // Response is a function's answer as it is kept; its body is the message's.
 type Response struct {
 	Status    int         `json:"status"`
 	Header    http.Header `json:"header,omitempty"`
-	Truncated bool        `json:"truncated,omitempty"` // the body was longer than is kept
+	Truncated bool        `json:"truncated,omitempty"` // the body or the headers were longer than is kept
 }
 
 // Result is how a call ended.
@@ -78,6 +82,10 @@ type Result struct {
 // again replaces it.
 func ResultMessage(namespace, id string, r Result, body []byte) *Message {
 	m := New(names.Result(namespace, id), body)
+	r.Message = cut(r.Message)
+	if r.Response != nil && len(encode(r.Response.Header)) > MaxResponseHeader {
+		r.Response = &Response{Status: r.Response.Status, Truncated: true}
+	}
 	setJSON(m.Header, HeaderResult, r)
 	return m
 }

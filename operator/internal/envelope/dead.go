@@ -47,7 +47,7 @@ func Dead(m *Message, f names.Function, d DeadLetter) *Message {
 		body = append(append(make([]byte, 0, len(body)+last.Length), body...), last.Body...)
 		d.Last = &last
 	}
-	d.Function, d.Subject = f.Name, m.Subject
+	d.Function, d.Subject, d.Message = f.Name, m.Subject, cut(d.Message)
 	setJSON(h, HeaderDead, d)
 	return &Message{
 		Subject: names.DeadSubject(f, d.Trigger), Header: h, Body: body,

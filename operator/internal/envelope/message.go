@@ -116,19 +116,35 @@ func Retry(m *Message, target string, p Progress, due time.Time) *Message {
 
 // carried is the headers that a copy of a message keeps: all but the server's.
 func carried(h Header) Header {
-	out := maps.Clone(h)
+	out := make(Header, len(h)+6)
+	maps.Copy(out, h)
 	maps.DeleteFunc(out, func(key string, _ []string) bool { return strings.HasPrefix(key, "Nats-") })
 	return out
 }
 
-// setJSON keeps v in a header. v is one of this package's own structs, which
-// always can be encoded.
-func setJSON(h Header, key string, v any) {
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic(fmt.Sprintf("envelope: encoding %s: %v", key, err))
+// maxMessage is the most bytes of a sentence for a person that a header keeps.
+const maxMessage = 2 << 10
+
+func cut(s string) string {
+	if len(s) <= maxMessage {
+		return s
 	}
-	h.Set(key, string(b))
+	return strings.ToValidUTF8(s[:maxMessage], "") + "..."
+}
+
+// setJSON keeps v in a header.
+func setJSON(h Header, key string, v any) { h.Set(key, encode(v)) }
+
+// encode is v in JSON. v is one of this package's own structs, which always can
+// be encoded.
+func encode(v any) string {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // it would make six bytes of each & of a query
+	if err := e.Encode(v); err != nil {
+		panic(fmt.Sprintf("envelope: encoding %T: %v", v, err))
+	}
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 func getJSON(h Header, key string, v any) error {

@@ -42,8 +42,8 @@ func TestKey(t *testing.T) {
 	key := func(source, id string) string {
 		return (&Event{Attributes: []Attribute{{"source", source}, {"id", id}}}).Key()
 	}
-	if key("/a", "1") != key("/a", "1") || len(key("/a", "1")) != 32 {
-		t.Errorf("the key is %q", key("/a", "1"))
+	if first, second := key("/a", "1"), key("/a", "1"); first != second || len(first) != 32 {
+		t.Errorf("the keys of one event are %q and %q", first, second)
 	}
 	seen := map[string]bool{key("/a", "1"): true, key("/a", "2"): true, key("/b", "1"): true, key("/a1", ""): true, key("", "/a1"): true}
 	if len(seen) != 5 {

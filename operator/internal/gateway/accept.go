@@ -8,6 +8,7 @@ import (
 
 	"github.com/serviceful/serviceful/operator/internal/bus"
 	"github.com/serviceful/serviceful/operator/internal/envelope"
+	"github.com/serviceful/serviceful/operator/internal/invoke"
 	"github.com/serviceful/serviceful/operator/internal/serve"
 	"github.com/serviceful/serviceful/operator/internal/wiring"
 )
@@ -21,18 +22,19 @@ func (d *Door) accept(w http.ResponseWriter, r *http.Request, rt *wiring.Route, 
 	removeConnectionHeaders(r.Header)
 	delete(r.Header, "Content-Length") // the body's own, always
 	setDefault(r.Header, "Traceparent", newTraceparent())
-	req := envelope.Request{Method: r.Method, Target: r.URL.RequestURI(), Host: r.Host, Header: r.Header, Params: params}
-	if size := headerSize(req.Header) + len(req.Target); size > envelope.MaxRequestHeader {
-		return serve.NewProblem(http.StatusRequestHeaderFieldsTooLarge, "headers-too-large",
-			"the request's line and headers take %d bytes, more than %d", size, envelope.MaxRequestHeader)
-	}
+	req := invoke.Stored(r, params)
 	call := func(id string) *envelope.Message { return envelope.Call(rt.Function, rt.Trigger, id, req, body) }
 	id := strings.ToLower(rand.Text())
+	m := call(id)
+	if size := len(m.Header.Get(envelope.HeaderRequest)); size > envelope.MaxRequestHeader {
+		return serve.NewProblem(http.StatusRequestHeaderFieldsTooLarge, "headers-too-large",
+			"the request's line and headers take %d bytes as they are stored, more than %d", size, envelope.MaxRequestHeader)
+	}
 	if key := r.Header.Get("Idempotency-Key"); key != "" {
 		same := bytes.Join([][]byte{[]byte(r.Method), []byte(req.Target), body}, []byte{'\n'})
 		id, err = d.cfg.Inbox.StoreOnce(r.Context(), bus.Key{Function: rt.Function, Scope: rt.Trigger, Value: key, Request: same}, id, call)
 	} else {
-		_, err = d.cfg.Inbox.Store(r.Context(), call(id))
+		_, err = d.cfg.Inbox.Store(r.Context(), m)
 	}
 	if err != nil {
 		return err
@@ -40,14 +42,4 @@ func (d *Door) accept(w http.ResponseWriter, r *http.Request, rt *wiring.Route, 
 	w.Header().Set("Location", "/calls/"+id)
 	serve.WriteJSON(w, http.StatusAccepted, map[string]string{"id": id})
 	return nil
-}
-
-func headerSize(h http.Header) int {
-	n := 0
-	for key, values := range h {
-		for _, v := range values {
-			n += len(key) + len(v) + 8
-		}
-	}
-	return n
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -85,7 +86,7 @@ func newFixture(tb testing.TB, change ...func(*Config)) *fixture {
 
 func newFixtureOn(tb testing.TB, nats *bus.Embedded, change ...func(*Config)) *fixture {
 	tb.Helper()
-	f := &fixture{TB: tb, nats: nats, bus: natstest.Connect(tb, nats), world: newWorld(tb)}
+	f := &fixture{TB: tb, nats: nats, bus: natstest.Connect(tb, nats), world: &world{TB: tb}}
 	snapshot := wiring.Compile(functions(), wiring.Hosts{Domain: "localhost", Any: true})
 	if err := (bus.Layout{Bus: f.bus}).Apply(tb.Context(), snapshot); err != nil {
 		tb.Fatal(err)
@@ -111,9 +112,7 @@ func newFixtureOn(tb testing.TB, nats *bus.Embedded, change ...func(*Config)) *f
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(tb.Context()), deadline)
 		defer cancel()
 		server.Stop(ctx)
-		if n := f.world.leased.Load(); n != 0 {
-			tb.Errorf("%d leases were not released", n)
-		}
+		f.eventually("all leases are released", func() bool { return f.world.leased.Load() == 0 })
 	})
 	return f
 }
@@ -125,24 +124,22 @@ func (f *fixture) with(tb testing.TB) *fixture {
 	return &sub
 }
 
-// world is the functions: how each is acquired. Set them before the first
-// request.
+// acquire gives the address of a ready instance, or says why there is none.
+type acquire func(context.Context) (address string, err error)
+
+// world is the functions.
 type world struct {
 	testing.TB
-	acquire map[names.Function]func(context.Context) (string, error)
-	leased  atomic.Int64
-}
-
-func newWorld(tb testing.TB) *world {
-	return &world{TB: tb, acquire: map[names.Function]func(context.Context) (string, error){}}
+	functions sync.Map // names.Function -> acquire
+	leased    atomic.Int64
 }
 
 func (w *world) Acquire(ctx context.Context, f names.Function) (invoke.Lease, error) {
-	acquire := w.acquire[f]
-	if acquire == nil {
+	v, ok := w.functions.Load(f)
+	if !ok {
 		return invoke.Lease{}, &invoke.StartError{Function: f, Reason: invoke.Unknown, Detail: "there is none"}
 	}
-	address, err := acquire(ctx)
+	address, err := v.(acquire)(ctx)
 	if err != nil {
 		return invoke.Lease{}, err
 	}
@@ -152,7 +149,7 @@ func (w *world) Acquire(ctx context.Context, f names.Function) (invoke.Lease, er
 
 // at makes an address the function's instance.
 func (w *world) at(f names.Function, address string) {
-	w.acquire[f] = func(context.Context) (string, error) { return address, nil }
+	w.functions.Store(f, acquire(func(context.Context) (string, error) { return address, nil }))
 }
 
 // handle makes a handler the function.
@@ -196,10 +193,11 @@ func (w *world) answer(f names.Function, answer string) {
 	})
 }
 
-// reply is an answer that was read to its end.
+// reply is an answer that was read to its end, and the interim ones before it.
 type reply struct {
 	*http.Response
-	body string
+	body    string
+	interim []*http.Response
 }
 
 // send sends a request as it is: the head's lines parted by "\n", without its
@@ -222,16 +220,26 @@ func (f *fixture) exchange(c net.Conn, head, body string) reply {
 	f.Helper()
 	go io.WriteString(c, strings.ReplaceAll(head, "\n", "\r\n")+"\r\n\r\n"+body) // the door may answer before it has read
 	method, _, _ := strings.Cut(head, " ")
-	resp, err := http.ReadResponse(bufio.NewReader(c), &http.Request{Method: method})
+	read := bufio.NewReader(c)
+	var r reply
+	for {
+		resp, err := http.ReadResponse(read, &http.Request{Method: method})
+		if err != nil {
+			f.Fatalf("%s: %v", head, err)
+		}
+		if resp.StatusCode > 199 {
+			r.Response = resp
+			break
+		}
+		r.interim = append(r.interim, resp)
+	}
+	defer r.Body.Close()
+	got, err := io.ReadAll(r.Body)
 	if err != nil {
 		f.Fatalf("%s: %v", head, err)
 	}
-	defer resp.Body.Close()
-	got, err := io.ReadAll(resp.Body)
-	if err != nil {
-		f.Fatalf("%s: %v", head, err)
-	}
-	return reply{resp, string(got)}
+	r.body = string(got)
+	return r
 }
 
 func (f *fixture) dial() net.Conn {

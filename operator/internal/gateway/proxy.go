@@ -49,10 +49,16 @@ func (p proxy) serve(w http.ResponseWriter, r *http.Request, rt *wiring.Route, p
 	timer := time.AfterFunc(rt.Timeout, func() { cancel(errTimeout) })
 	defer timer.Stop()
 	prepare(r, rt, params)
+	if r.ContentLength != 0 {
+		r.Body = http.MaxBytesReader(w, r.Body, p.cfg.SyncBody)
+		_ = http.NewResponseController(w).EnableFullDuplex() // an answer that begins early leaves the rest of the body to the function
+	}
 	if r.Header["Upgrade"] != nil {
 		return p.upgrade(w, r.WithContext(ctx), lease.Address, timer, rt)
 	}
-	resp, err := p.cfg.Transport.RoundTrip(p.outgoing(ctx, w, r, lease.Address))
+	i := &interim{w: w}
+	resp, err := p.cfg.Transport.RoundTrip(outgoing(i.trace(ctx), r, lease.Address))
+	i.end()
 	timer.Stop()
 	if err != nil {
 		return p.explain(ctx, r, rt, err)
@@ -69,7 +75,7 @@ func prepare(r *http.Request, rt *wiring.Route, params map[string]string) {
 	setDefault(r.Header, "Traceparent", newTraceparent())
 	if ip, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
 		if prior := r.Header["X-Forwarded-For"]; len(prior) > 0 {
-			ip = prior[len(prior)-1] + ", " + ip
+			ip = strings.Join(prior, ", ") + ", " + ip
 		}
 		r.Header["X-Forwarded-For"] = []string{ip}
 	}
@@ -85,16 +91,16 @@ func setDefault(h http.Header, key, value string) {
 
 // outgoing is the request to the function: the caller's own, with another
 // address.
-func (p proxy) outgoing(ctx context.Context, w http.ResponseWriter, r *http.Request, address string) *http.Request {
+func outgoing(ctx context.Context, r *http.Request, address string) *http.Request {
 	removeConnectionHeaders(r.Header)
 	out := &http.Request{
 		Method: r.Method, URL: target(r, address), Host: r.Host, Header: r.Header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Body: http.NoBody, ContentLength: r.ContentLength, Trailer: r.Trailer,
 	}
 	if r.ContentLength != 0 {
-		out.Body = http.MaxBytesReader(w, r.Body, p.cfg.SyncBody)
+		out.Body = r.Body
 	}
-	return out.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: interim(w)}))
+	return out.WithContext(ctx)
 }
 
 func target(r *http.Request, address string) *url.URL {
@@ -103,14 +109,32 @@ func target(r *http.Request, address string) *url.URL {
 	return &u
 }
 
-// interim passes interim answers (RFC 9110, 15.2) on.
-func interim(w http.ResponseWriter) func(int, textproto.MIMEHeader) error {
-	return func(status int, h textproto.MIMEHeader) error {
-		maps.Copy(w.Header(), http.Header(h))
-		w.WriteHeader(status)
-		clear(w.Header())
+// interim passes interim answers (RFC 9110, 15.2) on, until there is an answer
+// or none will come: a transport that gave up may go on reading for a while.
+type interim struct {
+	w    http.ResponseWriter
+	mu   sync.Mutex
+	over bool
+}
+
+func (i *interim) end() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.over = true
+}
+
+func (i *interim) trace(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: func(status int, h textproto.MIMEHeader) error {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		if i.over {
+			return nil
+		}
+		maps.Copy(i.w.Header(), http.Header(h))
+		i.w.WriteHeader(status)
+		clear(i.w.Header())
 		return nil
-	}
+	}})
 }
 
 // answer passes the function's answer on, untouched and unbuffered. One that

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/serviceful/serviceful/operator/internal/envelope"
 	"github.com/serviceful/serviceful/operator/internal/event"
@@ -34,24 +35,75 @@ func EventRequest(ctx context.Context, e *event.Event, path, trigger string, att
 	return request(ctx, http.MethodPost, &url.URL{Scheme: "http", Path: path}, h, e.Data)
 }
 
+// Stored is a request, without its body, in the form that CallRequest makes a
+// request of again.
+func Stored(r *http.Request, params map[string]string) envelope.Request {
+	return envelope.Request{
+		Method: r.Method, Target: text(r.URL.RequestURI()), Host: r.Host, Header: mapValues(r.Header, text), Params: params,
+	}
+}
+
 // CallRequest is a stored request as it came, with the headers that tell the
 // function which call and which attempt it is.
 func CallRequest(ctx context.Context, r envelope.Request, body []byte, trigger, id string, attempt int) (*http.Request, error) {
-	target, err := url.ParseRequestURI(r.Target)
+	target, err := url.ParseRequestURI(octets(r.Target))
 	if err != nil {
 		return nil, fmt.Errorf("reading the target of a stored request: %w", err)
 	}
 	target.Scheme = "http"
-	h := http.Header(r.Header).Clone()
-	if h == nil {
-		h = http.Header{}
-	}
+	h := mapValues(r.Header, octets)
 	SetParams(h, trigger, r.Params)
 	h[HeaderCallID] = []string{id}
 	h[HeaderAttempt] = []string{strconv.Itoa(attempt)}
 	req := request(ctx, r.Method, target, h, body)
 	req.Host = r.Host
 	return req, nil
+}
+
+// text writes octets as characters of the same number (ISO 8859-1): the form is
+// JSON, which holds characters only, and queries and headers may be any octets.
+func text(s string) string {
+	if isASCII(s) {
+		return s
+	}
+	characters := make([]rune, len(s))
+	for i := range len(s) {
+		characters[i] = rune(s[i])
+	}
+	return string(characters)
+}
+
+// octets is the inverse of text.
+func octets(s string) string {
+	if isASCII(s) {
+		return s
+	}
+	out := make([]byte, 0, len(s))
+	for _, c := range s {
+		out = append(out, byte(c))
+	}
+	return string(out)
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+func mapValues(h http.Header, f func(string) string) http.Header {
+	out := make(http.Header, len(h)+4)
+	for key, values := range h {
+		mapped := make([]string, len(values))
+		for i, v := range values {
+			mapped[i] = f(v)
+		}
+		out[key] = mapped
+	}
+	return out
 }
 
 // SetParams tells a function which trigger it is called by, and the path
@@ -78,9 +130,13 @@ func request(ctx context.Context, method string, u *url.URL, h http.Header, body
 // Ours reports whether a header is the platform's own, which nobody outside may
 // set: Serviceful-* and Nats-*.
 func Ours(key string) bool {
-	return hasPrefixFold(key, "Serviceful-") || hasPrefixFold(key, "Nats-")
+	return begins(key, "Serviceful") || begins(key, "Nats")
 }
 
-func hasPrefixFold(s, prefix string) bool {
-	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
+// begins reports whether a header begins with a word and a dash. An underscore
+// counts as one: servers that hand headers on as variables (CGI, WSGI) cannot
+// tell them apart.
+func begins(key, word string) bool {
+	n := len(word)
+	return len(key) > n && (key[n] == '-' || key[n] == '_') && strings.EqualFold(key[:n], word)
 }

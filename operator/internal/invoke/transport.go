@@ -70,8 +70,16 @@ type conn struct {
 
 // RoundTrip makes one call (http.RoundTripper).
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if _, ok := req.Header["User-Agent"]; !ok {
+		req.Header["User-Agent"] = []string{""} // none, where net/http would add its own
+	}
 	if !small(req) {
-		return t.other.RoundTrip(req)
+		resp, err := t.other.RoundTrip(req)
+		if err == nil && !final(req, resp.StatusCode) {
+			resp.Body.Close()
+			return nil, unexpectedStatus(resp.StatusCode)
+		}
+		return resp, err
 	}
 	for {
 		c, err := t.take(req.Context(), req.URL.Host)
@@ -140,9 +148,6 @@ func (t *Transport) exchange(c *conn, req *http.Request) (*http.Response, error)
 }
 
 func (c *conn) send(req *http.Request) error {
-	if _, ok := req.Header["User-Agent"]; !ok {
-		req.Header["User-Agent"] = []string{""} // none, where net/http would add its own
-	}
 	if req.ContentLength == 0 {
 		req.Body = nil
 	}
@@ -165,8 +170,11 @@ func (c *conn) receive(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		c.limit.N = math.MaxInt64
-		if resp.StatusCode < 100 || resp.StatusCode > 199 {
+		if final(req, resp.StatusCode) {
 			return resp, nil
+		}
+		if resp.StatusCode < 100 || resp.StatusCode == http.StatusSwitchingProtocols {
+			return nil, unexpectedStatus(resp.StatusCode)
 		}
 		if trace := httptrace.ContextClientTrace(req.Context()); trace != nil && trace.Got1xxResponse != nil {
 			if err := trace.Got1xxResponse(resp.StatusCode, map[string][]string(resp.Header)); err != nil {
@@ -176,6 +184,14 @@ func (c *conn) receive(req *http.Request) (*http.Response, error) {
 	}
 	return nil, errors.New("too many interim answers")
 }
+
+// final reports whether a status ends a request. That of a change of protocol
+// does where one was asked for.
+func final(req *http.Request, status int) bool {
+	return status >= 200 || status == http.StatusSwitchingProtocols && req.Header["Upgrade"] != nil
+}
+
+func unexpectedStatus(status int) error { return fmt.Errorf("its status is %03d", status) }
 
 // body is the rest of an answer. Read to its end, it gives the connection back.
 type body struct {

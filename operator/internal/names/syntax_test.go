@@ -69,6 +69,9 @@ func TestValidEventPattern(t *testing.T) {
 // another exactly when it matches each type that the other does, and a subject
 // filter selects exactly the types that its pattern matches.
 func TestPatterns(t *testing.T) {
+	if MatchEventType("*", "") || MatchEventType("a.*", "a.") {
+		t.Error("* stands for no token")
+	}
 	var patterns, types []string
 	for _, s := range dotted(3, "a", "ab", "*") {
 		if ValidEventPattern(s) {

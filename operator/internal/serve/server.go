@@ -38,7 +38,7 @@ func Start(address string, handler http.Handler) (*Server, error) {
 	}
 	s := &Server{
 		http: &http.Server{
-			Handler: handler, MaxHeaderBytes: MaxHeaderBytes,
+			Handler:           bounded(handler),
 			ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		},
 		listener: l, done: make(chan struct{}),
@@ -48,6 +48,30 @@ func Start(address string, handler http.Handler) (*Server, error) {
 		_ = s.http.Serve(l) // ends with Stop alone: the listener is its own
 	}()
 	return s, nil
+}
+
+// bounded refuses requests that pass MaxHeaderBytes. Those that even pass
+// net/http's own bound of 1 MiB it refuses itself, in plain text.
+func bounded(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if size := headerSize(r); size > MaxHeaderBytes {
+			w.Header().Set("Connection", "close")
+			WriteProblem(w, NewProblem(http.StatusRequestHeaderFieldsTooLarge, "headers-too-large",
+				"the request's line and headers take %d bytes, more than %d", size, MaxHeaderBytes))
+			return
+		}
+		handler.ServeHTTP(w, r)
+	})
+}
+
+func headerSize(r *http.Request) int {
+	n := len(r.Method) + len(r.RequestURI) + len(" HTTP/1.1\r\n") + 1 + len("Host: \r\n") + len(r.Host)
+	for key, values := range r.Header {
+		for _, v := range values {
+			n += len(key) + len(": \r\n") + len(v)
+		}
+	}
+	return n
 }
 
 // Address is where it listens: "host:port".

@@ -14,9 +14,10 @@ import (
 // unlimited is what a scale.concurrency of 0 counts as.
 const unlimited = 100
 
-// The mail relay's policy: mail servers that are away for a day are not rare.
+// The mail relay's policy: mail servers that are away for a day are not rare, so
+// it is maxAge that ends the retries.
 var mailPolicy = delivery.Policy{
-	Source: delivery.Mail, Retry: 50, Delay: time.Second, Timeout: time.Minute, MaxAge: 72 * time.Hour,
+	Source: delivery.Mail, Retry: 10_000, Delay: time.Second, Timeout: time.Minute, MaxAge: 72 * time.Hour,
 }
 
 // mailConcurrency is how many mails of a namespace are on their way at once.

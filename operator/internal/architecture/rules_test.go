@@ -1,0 +1,164 @@
+package architecture
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+type layer string
+
+const (
+	api       layer = "api"
+	think     layer = "think"
+	touch     layer = "touch"
+	run       layer = "run"
+	worlds    layer = "worlds"
+	cmd       layer = "cmd"
+	testkit   layer = "testkit"
+	generated layer = "generated"
+	functions layer = "functions"
+	tools     layer = "tools"
+)
+
+// rooms places every package, or the folder it is in, in a layer.
+var rooms = map[string]layer{
+	"operator/api":                   api,
+	"operator/internal/names":        think,
+	"operator/internal/route":        think,
+	"operator/internal/delivery":     think,
+	"operator/internal/event":        think,
+	"operator/internal/envelope":     think,
+	"operator/internal/filter":       think,
+	"operator/internal/wiring":       think,
+	"operator/internal/graph":        think,
+	"operator/internal/bus":          touch,
+	"operator/internal/identity":     touch,
+	"operator/internal/invoke":       touch,
+	"operator/internal/mail":         touch,
+	"operator/internal/manifest":     touch,
+	"operator/internal/serve":        touch,
+	"operator/internal/dispatch":     run,
+	"operator/internal/gateway":      run,
+	"operator/internal/services":     run,
+	"operator/internal/local":        worlds,
+	"operator/cmd":                   cmd,
+	"operator/internal/testkit":      testkit,
+	"operator/internal/architecture": testkit,
+	"config/crd":                     generated,
+	"functions":                      functions,
+	"examples":                       functions,
+	"hack":                           tools,
+}
+
+// rules say which layers of ours a layer may import, and why no others.
+var rules = map[layer]struct {
+	may []layer
+	why string
+}{
+	api:       {nil, "the kind is what all the rest is about, and knows nothing of it"},
+	think:     {[]layer{api, think}, "thinking needs no outside thing: take what it found out as an argument"},
+	touch:     {[]layer{api, think, generated}, "each touches one outside thing: what two of them need belongs into a think package"},
+	run:       {[]layer{api, think, touch}, "loops meet in NATS, and reach a world through an interface that they declare themselves"},
+	worlds:    {[]layer{api, think, touch, worlds}, "a world does not know the loops: cmd puts them together"},
+	cmd:       {[]layer{api, think, touch, run, worlds}, "a program is put together from the layers below; testkit is for tests"},
+	testkit:   {[]layer{api, think, touch, testkit}, "a neighbour for tests must not depend on what they test with it"},
+	generated: {nil, "it is derived from the api by hack/generate"},
+	functions: {[]layer{functions}, "a function speaks HTTP and knows nothing of the platform"},
+	tools:     {[]layer{tools}, "a tool looks at the platform from outside"},
+}
+
+// thoughts are the edges inside think, each of them.
+var thoughts = map[string][]string{
+	"event":    {"names"},
+	"envelope": {"names"},
+	"filter":   {"event"},
+	"wiring":   {"names", "route", "delivery", "event", "filter"},
+	"graph":    {"names", "delivery", "wiring"},
+}
+
+// owners are the rooms that alone import a package of others. Tests may, too.
+var owners = []struct{ prefix, room, why string }{
+	{"github.com/nats-io", "operator/internal/bus", "all that is done with NATS is done there"},
+	{"github.com/wneessen/go-mail", "operator/internal/mail", "SMTP is its one outside thing"},
+	{"github.com/fsnotify", "operator/internal/local/watch", "watching files is what it is for"},
+	{"github.com/spf13", "operator/cmd", "flags and environment end in cmd: take a checked configuration"},
+	{"flag", "operator/cmd", "flags and environment end in cmd: take a checked configuration"},
+	{"k8s.io/apiextensions-apiserver", "operator/internal/manifest", "it validates as the API server does"},
+	{"os/exec", "operator/internal/local", "only the laptop's world starts processes"},
+}
+
+// impure are packages that api and think do without, besides those of the
+// network.
+var impure = []string{
+	"crypto/rand", "io/fs", "log", "math/rand", "os", "path/filepath", "runtime", "sync", "syscall",
+	"github.com/nats-io", "k8s.io/client-go", "sigs.k8s.io/controller-runtime",
+}
+
+// values are all that api and think use of packages that can do more.
+var values = map[string]*regexp.Regexp{
+	"net":      regexp.MustCompile(`^SplitHostPort$`),
+	"net/http": regexp.MustCompile(`^(Header|CanonicalHeaderKey|Method\w+|Status\w+)$`),
+	"time":     regexp.MustCompile(`^(Time|Duration|Date|Parse|ParseDuration|UTC|RFC\w+|Nanosecond|Microsecond|Millisecond|Second|Minute|Hour)$`),
+}
+
+// place is the layer of a package, "" for none. The longest entry counts.
+func place(pkg string) layer {
+	for room := pkg; room != "."; room = parent(room) {
+		if l, ok := rooms[room]; ok {
+			return l
+		}
+	}
+	return ""
+}
+
+func parent(path string) string {
+	if i := strings.LastIndexByte(path, '/'); i >= 0 {
+		return path[:i]
+	}
+	return "."
+}
+
+// within reports whether a package is a room or below it.
+func within(pkg, room string) bool { return pkg == room || strings.HasPrefix(pkg, room+"/") }
+
+// forbidden says why a package may not import another of ours, or "".
+func forbidden(from, to string, test bool) string {
+	of, at := place(from), place(to)
+	rule := rules[of]
+	switch {
+	case from == to: // a test from outside
+		return ""
+	case at == testkit && test && of != functions:
+		return ""
+	case !slices.Contains(rule.may, at):
+		return rule.why
+	case of == think && at == think && !test && !slices.Contains(thoughts[name(from)], name(to)):
+		return "the edges inside think are counted: add it to thoughts if it is meant"
+	case of == functions && !within(to, "functions/serviceful"):
+		return "functions share nothing but functions/serviceful"
+	case within(to, "functions/serviceful/servicefultest") && !test:
+		return "it is for tests"
+	}
+	return ""
+}
+
+func name(pkg string) string { return strings.TrimPrefix(pkg, "operator/internal/") }
+
+// foreign says why a package may not import one that is not ours, or "".
+func foreign(from, path string) string {
+	for _, o := range owners {
+		if within(path, o.prefix) && !within(from, o.room) && place(from) != testkit && place(from) != tools {
+			return fmt.Sprintf("only %s imports it: %s", o.room, o.why)
+		}
+	}
+	if l := place(from); l != api && l != think {
+		return ""
+	}
+	network := within(path, "net") && path != "net/url" && values[path] == nil
+	if network || slices.ContainsFunc(impure, func(p string) bool { return within(path, p) }) {
+		return rules[think].why
+	}
+	return ""
+}

@@ -1,0 +1,205 @@
+package envelope
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/serviceful/serviceful/operator/internal/event"
+	"github.com/serviceful/serviceful/operator/internal/names"
+)
+
+var (
+	offers = names.Function{Namespace: "coop", Name: "offers"}
+	first  = time.Date(2026, 1, 2, 3, 4, 5, 678_901_234, time.UTC)
+	now    = first.Add(time.Minute)
+)
+
+// storedEvent is an event as a consumer hands it out.
+func storedEvent() *Message {
+	return &Message{
+		Subject: "ev.coop.member.joined", Sequence: 42, Stored: first, Body: []byte("data"),
+		Header: Header{
+			HeaderFormat: {Format}, "ce-id": {"1"}, "ce-type": {"member.joined"}, "Content-Type": {"text/plain"},
+			"Nats-Msg-Id": {"e/1"}, "Nats-Schedule": {"@at never"}, "Nats-Schedule-Next": {"purge"}, "Nats-Scheduler": {"x"},
+		},
+	}
+}
+
+// delivered is a message as it comes out of the stream that keeps it: a schedule
+// on its target, with the server's own headers.
+func delivered(m *Message, sequence uint64) *Message {
+	out := &Message{Subject: m.Subject, Header: maps.Clone(m.Header), Body: m.Body, Sequence: sequence, Stored: now}
+	if target := m.Header.Get(headerScheduleTarget); target != "" {
+		out.Subject = target
+		out.Header["Nats-Scheduler"] = []string{m.Subject}
+	}
+	return out
+}
+
+// platform is the headers of the server.
+func platform(h Header) (out []string) {
+	for key := range h {
+		if strings.HasPrefix(key, "Nats-") {
+			out = append(out, key)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func TestProgress(t *testing.T) {
+	retried := func(pairs ...string) Header {
+		h := Header{HeaderFormat: {"1"}, HeaderOrigin: {"9"}, HeaderAttempt: {"2"}, HeaderTries: {"3"}, HeaderFirst: {"2026-01-02T03:04:05.678901234Z"}}
+		for i := 0; i < len(pairs); i += 2 {
+			h.Set(pairs[i], pairs[i+1])
+		}
+		return h
+	}
+	const call, evt = "work.coop.call.offers.redeem.abc", "ev.coop.a.b"
+	tests := map[string]struct {
+		subject string
+		header  Header
+		want    Progress
+		err     string
+	}{
+		"an event":       {evt, Header{HeaderFormat: {"1"}}, Progress{Origin: "42", First: now}, ""},
+		"a call":         {call, Header{HeaderFormat: {"1"}}, Progress{Origin: "abc", First: now}, ""},
+		"a mail":         {"work.coop.mail.offers.xyz", Header{HeaderFormat: {"1"}}, Progress{Origin: "xyz", First: now}, ""},
+		"a retry":        {"evretry.coop.offers.welcome.9", retried(), Progress{2, 3, "9", first}, ""},
+		"no headers":     {evt, nil, Progress{}, `format ""`},
+		"another format": {evt, Header{HeaderFormat: {"2"}}, Progress{}, `format "2"`},
+		"no attempt":     {evt, retried(HeaderAttempt, ""), Progress{}, HeaderAttempt},
+		"bad tries":      {evt, retried(HeaderTries, "x"), Progress{}, HeaderTries},
+		"bad first":      {evt, retried(HeaderFirst, "yesterday"), Progress{}, HeaderFirst},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			m := &Message{Subject: test.subject, Header: test.header, Sequence: 42, Stored: now}
+			got, err := m.Progress()
+			switch {
+			case test.err != "":
+				if err == nil || !strings.Contains(err.Error(), test.err) {
+					t.Errorf("got the error %v, want one with %q", err, test.err)
+				}
+			case err != nil || got != test.want:
+				t.Errorf("got %+v and %v, want %+v", got, err, test.want)
+			}
+		})
+	}
+}
+
+// TestRetry puts an event off twice: it stays what it was, comes as far as is
+// said, and carries no header of the server but its own schedule.
+func TestRetry(t *testing.T) {
+	m := storedEvent()
+	target := names.EventRetry(offers, "welcome", "42")
+	for tries := 1; tries <= 2; tries++ {
+		before := maps.Clone(m.Header)
+		p, err := m.Progress()
+		if err != nil || p.Origin != "42" || !p.First.Equal(first) {
+			t.Fatalf("got %+v, %v", p, err)
+		}
+		p.Attempts, p.Tries = p.Attempts+1, p.Tries+1
+		due := now.Add(time.Duration(tries) * 1_000_000_007)
+		r := Retry(m, target, p, due)
+		if !maps.EqualFunc(m.Header, before, slices.Equal) {
+			t.Errorf("the original's headers have become %v", m.Header)
+		}
+		if want := []string{headerSchedule, headerScheduleTarget}; !slices.Equal(platform(r.Header), want) {
+			t.Errorf("it carries %v, want %v", platform(r.Header), want)
+		}
+		if at := r.Header.Get(headerSchedule); at != "@at "+due.Format(time.RFC3339Nano) || r.Header.Get(headerScheduleTarget) != target {
+			t.Errorf("its schedule is %q on %q", at, r.Header.Get(headerScheduleTarget))
+		}
+		if r.Subject != "evsched.coop.offers.welcome.42" || r.ID != "r/"+target+"/"+string(rune('0'+tries)) {
+			t.Errorf("its subject is %q, its id %q", r.Subject, r.ID)
+		}
+		m = delivered(r, 100)
+		if got, err := m.Progress(); err != nil || got != p {
+			t.Errorf("its progress is %+v, %v, want %+v", got, err, p)
+		}
+		if string(m.Body) != "data" || m.Header.Get("ce-id") != "1" || m.Header.Get("Content-Type") != "text/plain" || m.Header.Get("ce-type") != "member.joined" {
+			t.Errorf("it has become %v, %q", m.Header, m.Body)
+		}
+	}
+}
+
+// TestRetryOfCall puts a call off: it comes back on its own subject.
+func TestRetryOfCall(t *testing.T) {
+	m := delivered(Call(offers, "redeem", "abc", Request{Method: "POST", Target: "/x"}, []byte("body")), 7)
+	r := Retry(m, m.Subject, Progress{Attempts: 1, Tries: 1, Origin: "abc", First: first}, now)
+	back := delivered(r, 8)
+	if r.Subject != "worksched.coop.call.offers.redeem.abc" || back.Subject != m.Subject {
+		t.Errorf("it waits on %q for %q", r.Subject, back.Subject)
+	}
+	if req, err := back.Request(); err != nil || req.Target != "/x" || string(back.Body) != "body" {
+		t.Errorf("it came back as %+v, %v", req, err)
+	}
+}
+
+// TestRetryID has each step an id of its own, and the same step always the same.
+func TestRetryID(t *testing.T) {
+	seen := map[string]bool{}
+	for _, m := range []*Message{
+		Retry(storedEvent(), "evretry.coop.offers.welcome.1", Progress{Tries: 1}, now),
+		Retry(storedEvent(), "evretry.coop.offers.welcome.1", Progress{Tries: 2, Attempts: 1}, now),
+		Retry(storedEvent(), "evretry.coop.offers.welcome.2", Progress{Tries: 1}, now),
+		Retry(storedEvent(), "evretry.coop.other.welcome.1", Progress{Tries: 1}, now),
+		Retry(storedEvent(), "evretry.coop.offers.welcome.1", Progress{Tries: 1}, now.Add(1)), // the first step again
+	} {
+		seen[m.ID] = true
+	}
+	if len(seen) != 4 {
+		t.Errorf("four steps have the ids %v", seen)
+	}
+}
+
+// TestHeaderFits has the headers of the largest messages stay below what the
+// NATS server allows.
+func TestHeaderFits(t *testing.T) {
+	function := names.Function{Namespace: strings.Repeat("n", 63), Name: strings.Repeat("f", 50)}
+	trigger, id := strings.Repeat("t", 63), strings.Repeat("i", 26)
+	problem := strings.Repeat("\x00", 1<<20)
+	letter := DeadLetter{Trigger: trigger, Origin: id, Reason: "RetriesUsedUp", Message: problem, Attempts: 10_000, First: first, Died: now, Last: &LastResponse{Status: 599}}
+
+	request := Request{Method: "OPTIONS", Host: "h", Target: "/?" + strings.Repeat("&", 40<<10), Header: map[string][]string{"X": {""}}}
+	request.Header["X"][0] = strings.Repeat("<", MaxRequestHeader-len(encode(request)))
+	call := Call(function, trigger, id, request, nil)
+	if got := len(call.Header.Get(HeaderRequest)); got != MaxRequestHeader {
+		t.Fatalf("the request takes %d bytes", got)
+	}
+	evt := storedEvent()
+	evt.Subject = names.EventSubject(function.Namespace, strings.Repeat("a", names.MaxEventType))
+	evt.Header["ce-subject"] = []string{strings.Repeat("s", event.MaxAttributes)}
+	answer := &Response{Status: 599, Header: http.Header{"X": {strings.Repeat("&", MaxResponseHeader-len(`{"X":[""]}`))}}}
+
+	largest := map[string]*Message{
+		"result": ResultMessage(function.Namespace, id, Result{State: DeadState, Message: problem, Response: answer}, nil),
+	}
+	for name, m := range map[string]*Message{"event": evt, "call": call} {
+		largest[name] = m
+		target := names.EventRetry(function, trigger, id)
+		largest[name+", put off"] = Retry(m, target, Progress{10_000, 1_000_000, id, first}, now)
+		largest[name+", dead"] = Dead(delivered(largest[name+", put off"], 1), function, letter)
+	}
+	for name, m := range largest {
+		if got := wireSize(m); got >= 64<<10 {
+			t.Errorf("the headers of the largest %s take %d bytes", name, got)
+		}
+	}
+}
+
+// wireSize is what the headers of a message take in NATS.
+func wireSize(m *Message) int {
+	size := len("NATS/1.0\r\n\r\n") + len("Nats-Msg-Id: \r\n") + len(m.ID)
+	for key, values := range m.Header {
+		for _, v := range values {
+			size += len(key) + len(": ") + len(v) + len("\r\n")
+		}
+	}
+	return size
+}

@@ -1,0 +1,252 @@
+package wiring
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/serviceful/serviceful/operator/api/v1alpha1"
+)
+
+func TestClaims(t *testing.T) {
+	type functions = []v1alpha1.Function
+	tests := map[string]struct {
+		functions functions
+		answers   map[string]string // who answers "GET host/path"
+		problems  []string          // the beginning and the end of each
+	}{
+		"one route, two functions": {
+			functions{fn("coop/new", 1, syncHTTP("a", "GET /x")), fn("coop/old", 2, syncHTTP("b", "GET /x"))},
+			map[string]string{"GET coop.test/x": "coop/old b", "POST coop.test/x": ""},
+			[]string{`function coop/new, trigger a: GET /x on host "coop.test" is taken by trigger "b" of function coop/old (/x), which is older`},
+		},
+		"of equal age, by name": {
+			functions{fn("coop/b", 1, syncHTTP("t", "/x/{y}")), fn("coop/a", 1, syncHTTP("t", "/x/{z}"))},
+			map[string]string{"GET coop.test/x/1": "coop/a t"},
+			[]string{`function coop/b, trigger t: any method /x/{y} on host "coop.test" is taken by trigger "t" of function coop/a (/x/{z}), which is older`},
+		},
+		"neither is more specific": {
+			functions{fn("coop/new", 1, syncHTTP("t", "GET /{x}/b")), fn("coop/old", 2, syncHTTP("t", "GET /a/{y}"))},
+			map[string]string{"GET coop.test/a/b": "coop/old t", "GET coop.test/z/b": ""},
+			[]string{`function coop/new, trigger t: GET /{x}/b on host "coop.test" is taken by trigger "t" of function coop/old (/a/{y}), which is older`},
+		},
+		"one is more specific": {
+			functions{fn("coop/new", 1, syncHTTP("t", "GET /a/b"), syncHTTP("u", "GET /{rest...}")), fn("coop/old", 2, syncHTTP("t", "GET /a/{y}"))},
+			map[string]string{"GET coop.test/a/b": "coop/new t", "GET coop.test/a/c": "coop/old t", "GET coop.test/": "coop/new u"},
+			nil,
+		},
+		"other methods": {
+			functions{fn("coop/new", 1, syncHTTP("t", "POST /a")), fn("coop/old", 2, syncHTTP("t", "GET /a"))},
+			map[string]string{"GET coop.test/a": "coop/old t", "HEAD coop.test/a": "coop/old t", "POST coop.test/a": "coop/new t", "PUT coop.test/a": ""},
+			nil,
+		},
+		"one of two methods": {
+			functions{fn("coop/new", 1, syncHTTP("t", "GET,POST /a")), fn("coop/old", 2, syncHTTP("t", "GET /a"))},
+			map[string]string{"GET coop.test/a": "coop/old t", "POST coop.test/a": "coop/new t"},
+			[]string{`function coop/new, trigger t: GET /a on host "coop.test" is taken by trigger "t" of function coop/old (/a), which is older`},
+		},
+		"within one function": {
+			functions{fn("coop/a", 1, syncHTTP("t", "GET /a"), syncHTTP("u", "GET /a"), syncHTTP("v", "GET /b"))},
+			map[string]string{"GET coop.test/a": "coop/a t", "GET coop.test/b": "coop/a v"},
+			[]string{`function coop/a, trigger u: GET /a on host "coop.test" is taken by trigger "t" of function coop/a (/a), which is older`},
+		},
+		"two namespaces": {
+			functions{fn("coop/a", 1, syncHTTP("t", "GET /a")), fn("shop/a", 2, syncHTTP("t", "GET /a"))},
+			map[string]string{"GET coop.test/a": "coop/a t", "GET shop.test/a": "shop/a t", "GET other.test/a": ""},
+			nil,
+		},
+		"a host of another namespace": {
+			functions{fn("coop/a", 1, syncHTTP("t", "GET /a", "www.test", "coop.test")), fn("shop/a", 2, syncHTTP("t", "GET /b", "www.test"))},
+			map[string]string{"GET www.test/a": "", "GET www.test/b": "shop/a t", "GET coop.test/a": "coop/a t"},
+			[]string{`function coop/a, trigger t: host "www.test" belongs to namespace "shop"`},
+		},
+		"a path that is none": {
+			functions{fn("coop/a", 1, syncHTTP("t", "GET a"), asyncHTTP("v", "GET /{x}/{x}"), syncHTTP("u", "GET /b"))},
+			map[string]string{"GET coop.test/b": "coop/a u"},
+			[]string{`function coop/a, trigger t: its path "a": `, `function coop/a, trigger v: its path "/{x}/{x}": `},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := Compile(test.functions, Hosts{Domain: "test"})
+			for request, want := range test.answers {
+				if got := answer(s, request); got != want {
+					t.Errorf("%s is answered by %q, want %q", request, got, want)
+				}
+			}
+			if len(s.Problems) != len(test.problems) {
+				t.Fatalf("got the problems %v, want %q", s.Problems, test.problems)
+			}
+			for i, want := range test.problems {
+				if got := s.Problems[i].String(); !strings.HasPrefix(got, want) {
+					t.Errorf("got the problem %q, want %q", got, want)
+				}
+			}
+		})
+	}
+}
+
+// TestLoserHasNoSubscription has an async trigger without a route wait for
+// nothing.
+func TestLoserHasNoSubscription(t *testing.T) {
+	s := Compile([]v1alpha1.Function{
+		fn("coop/new", 1, asyncHTTP("a", "POST /x"), asyncHTTP("b", "POST /y")), fn("coop/old", 2, syncHTTP("t", "POST /x")),
+	}, laptop)
+	if len(s.Subscriptions) != 1 || s.Subscriptions[0].Key() != "WORK_coop/new_b" || len(s.Routes()) != 2 {
+		t.Errorf("got the subscriptions %v and routes %v", s.Subscriptions, s.Routes())
+	}
+}
+
+func TestHosts(t *testing.T) {
+	functions := []v1alpha1.Function{
+		fn("coop/a", 3, syncHTTP("t", "GET /a"), syncHTTP("w", "GET /w", "www.Shop.example")), fn("shop/b", 2, syncHTTP("t", "GET /a"), syncHTTP("u", "GET /b")), fn("bare/c", 1),
+	}
+	hosts := Hosts{Domain: "test", Namespace: map[string]string{"shop": "Shop.Example"}}
+	tests := map[string]struct {
+		host    string
+		any     bool
+		a, b, w string // who answers /a, /b and /w
+		at      []string
+	}{
+		"by its namespace":      {"coop.test", false, "coop/a t", "", "", []string{"coop"}},
+		"with a port":           {"coop.test:8080", false, "coop/a t", "", "", []string{"coop"}},
+		"in upper case":         {"COOP.Test", false, "coop/a t", "", "", []string{"coop"}},
+		"by its annotation":     {"shop.example", false, "shop/b t", "shop/b u", "", []string{"shop"}},
+		"annotated, no default": {"shop.test", false, "", "", "", nil},
+		"its own":               {"www.shop.example", false, "", "", "coop/a w", []string{"coop"}},
+		"nobody's":              {"localhost:8080", false, "", "", "", nil},
+		"none":                  {"", false, "", "", "", nil},
+		"nobody's, on a laptop": {"localhost:8080", true, "coop/a t", "shop/b u", "coop/a w", []string{"bare", "coop", "shop"}},
+		"address, on a laptop":  {"[::1]:8080", true, "coop/a t", "shop/b u", "coop/a w", []string{"bare", "coop", "shop"}},
+		"its own, on a laptop":  {"shop.example", true, "shop/b t", "shop/b u", "", []string{"shop"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			hosts.Any = test.any
+			s := Compile(functions, hosts)
+			for path, want := range map[string]string{"/a": test.a, "/b": test.b, "/w": test.w} {
+				if got := answer(s, "GET "+test.host+path); got != want {
+					t.Errorf("%s is answered by %q, want %q", path, got, want)
+				}
+				if got := s.Allowed(test.host, path); (len(got) > 0) != (want != "") {
+					t.Errorf("%s allows %v", path, got)
+				}
+			}
+			if got := s.NamespacesAt(test.host); !slices.Equal(got, test.at) {
+				t.Errorf("the namespaces are %q, want %q", got, test.at)
+			}
+			if len(s.Problems) > 0 {
+				t.Errorf("got the problems %v", s.Problems)
+			}
+		})
+	}
+}
+
+func TestRoute(t *testing.T) {
+	f := fn("coop/a", 1, asyncHTTP("t", "POST /members/{number}/x"))
+	f.Spec.Timeout = &metav1.Duration{Duration: 7 * time.Second}
+	s := Compile([]v1alpha1.Function{f}, laptop)
+	r, params, ok := s.Match("localhost", "POST", "/members/a%2Fb/x")
+	if !ok || !r.Async || r.Timeout != 7*time.Second || r.Path != "/members/{number}/x" || fmt.Sprint(params) != "[{number a%2Fb}]" {
+		t.Errorf("got %+v, %v, %v", r, params, ok)
+	}
+	if got := s.Allowed("localhost", "/members/1/x"); !slices.Equal(got, []string{"POST"}) {
+		t.Errorf("allowed: %v", got)
+	}
+	if got := slices.Sorted(maps.Keys(s.Namespaces())); !slices.Equal(got, []string{"coop"}) {
+		t.Errorf("namespaces: %v", got)
+	}
+}
+
+// TestOrderDoesNotMatter compiles random Functions, which get into each other's
+// way, in random orders.
+func TestOrderDoesNotMatter(t *testing.T) {
+	var requests []string
+	for _, host := range []string{"a.test", "b.test", "www.test", "localhost"} {
+		for _, path := range []string{"/x", "/y", "/x/y", "/z/y", "/x/z", "/"} {
+			requests = append(requests, "GET "+host+path, "POST "+host+path)
+		}
+	}
+	problems := 0
+	for seed := range uint64(60) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		hosts := Hosts{Domain: "test", Any: seed%2 == 0}
+		functions := randomFunctions(r)
+		before := fmt.Sprintf("%+v", functions)
+		want := dump(Compile(functions, hosts), requests)
+		for range 5 {
+			shuffled := slices.Clone(functions)
+			r.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+			if got := dump(Compile(shuffled, hosts), requests); got != want {
+				t.Fatalf("seed %d: in one order\n%s\nin another\n%s", seed, want, got)
+			}
+		}
+		if got := fmt.Sprintf("%+v", functions); got != before {
+			t.Fatalf("seed %d: the functions themselves have changed", seed)
+		}
+		problems += strings.Count(want, "problem RouteTaken")
+	}
+	if problems < 60 {
+		t.Errorf("only %d problems: the functions say too little", problems)
+	}
+}
+
+func randomFunctions(r *rand.Rand) (out []v1alpha1.Function) {
+	pick := func(from ...string) string { return from[r.IntN(len(from))] }
+	for i := range 3 + r.IntN(8) {
+		f := fn(fmt.Sprintf("%s/f%d", pick("a", "b"), i), r.IntN(3))
+		for j := range r.IntN(4) {
+			route := pick("GET ", "POST ", "GET,POST ", "") + pick("/x", "/y", "/{v}", "/x/{v}", "/{v}/y", "/{rest...}", "/x/y")
+			var hosts []string
+			if r.IntN(3) == 0 {
+				hosts = []string{"www.test"}
+			}
+			f.Spec.Triggers = append(f.Spec.Triggers, syncHTTP(fmt.Sprintf("h%d", j), route, hosts...), onEvent(fmt.Sprintf("e%d", j), pick("a.*", "a.b", "*"), "a.c"))
+			f.Spec.Triggers[2*j].HTTP.Async = r.IntN(2) == 0
+		}
+		if r.IntN(2) == 0 {
+			f.Spec.Bindings = []v1alpha1.Binding{{Mail: &v1alpha1.MailBinding{}}, bucket("k", v1alpha1.AccessRead)}
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+func TestGrants(t *testing.T) {
+	const read, write = v1alpha1.AccessRead, v1alpha1.AccessReadWrite
+	f := fn("coop/offers", 1)
+	f.Spec.Emits = []string{"offers.offer.redeemed.v1", "offers.log.*"}
+	f.Spec.Bindings = []v1alpha1.Binding{
+		bucket("r", read), bucket("w", write), bucket("default", ""), bucket("rw", read), bucket("rw", write), bucket("wr", write), bucket("wr", read),
+		{Mail: &v1alpha1.MailBinding{}}, {Mail: &v1alpha1.MailBinding{}},
+	}
+	s := Compile([]v1alpha1.Function{f, fn("coop/bare", 2)}, laptop)
+	for _, name := range []string{"offers", "bare"} {
+		got, bare := s.Functions[namesFunction("coop", name)], name == "bare"
+		for b, want := range map[string][2]bool{"r": {true, false}, "w": {true, true}, "default": {true, true}, "rw": {true, true}, "wr": {true, true}, "other": {}} {
+			if bare {
+				want = [2]bool{}
+			}
+			if got.MayRead(b) != want[0] || got.MayWrite(b) != want[1] {
+				t.Errorf("%s, bucket %q: read %v, write %v, want %v", name, b, got.MayRead(b), got.MayWrite(b), want)
+			}
+		}
+		for typ, want := range map[string]bool{
+			"offers.offer.redeemed.v1": true, "offers.offer.redeemed": false, "offers.offer.redeemed.v1.x": false,
+			"offers.log.a": true, "offers.log.a.b": true, "offers.log": false, "offers.logs": false, "": false,
+		} {
+			if got.MayEmit(typ) != (want && !bare) {
+				t.Errorf("%s, type %q: %v", name, typ, got.MayEmit(typ))
+			}
+		}
+		if got.Mail == bare {
+			t.Errorf("%s may mail: %v", name, got.Mail)
+		}
+	}
+}

@@ -1,0 +1,207 @@
+package wiring
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/serviceful/serviceful/operator/api/v1alpha1"
+	"github.com/serviceful/serviceful/operator/internal/delivery"
+	"github.com/serviceful/serviceful/operator/internal/event"
+	"github.com/serviceful/serviceful/operator/internal/names"
+)
+
+func namesFunction(namespace, name string) names.Function {
+	return names.Function{Namespace: namespace, Name: name}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func TestSubscriptions(t *testing.T) {
+	posted := onEvent("welcome", "member.joined", "offers.*")
+	posted.Path = "/events/joined"
+	f := fn("coop/offers", 1, asyncHTTP("redeem", "POST /r"), posted, onEvent("all", "*"), syncHTTP("list", "GET /l"))
+	s := Compile([]v1alpha1.Function{f}, laptop)
+	want := []Subscription{
+		{Trigger: "all", Types: []string{"*"}, Path: "/", Stream: "EV_coop", Consumer: "offers_all", Filters: []string{"ev.coop.>", "evretry.coop.offers.all.*"}},
+		{Trigger: "welcome", Types: []string{"member.joined", "offers.*"}, Path: "/events/joined", Stream: "EV_coop", Consumer: "offers_welcome", Filters: []string{"ev.coop.member.joined", "ev.coop.offers.>", "evretry.coop.offers.welcome.*"}},
+		{Trigger: "redeem", Stream: "WORK_coop", Consumer: "offers_redeem", Filters: []string{"work.coop.call.offers.redeem.*"}},
+	}
+	if len(s.Subscriptions) != len(want) {
+		t.Fatalf("got %d subscriptions, want %d", len(s.Subscriptions), len(want))
+	}
+	for i, got := range s.Subscriptions {
+		w := want[i]
+		if got.Function != namesFunction("coop", "offers") || got.Trigger != w.Trigger || got.Path != w.Path || got.Stream != w.Stream ||
+			got.Consumer != w.Consumer || !slices.Equal(got.Filters, w.Filters) || !slices.Equal(got.Types, w.Types) || got.Match != nil {
+			t.Errorf("got %+v, want %+v", got, w)
+		}
+	}
+}
+
+// TestMailRelay has one relay for each namespace with a Function that may mail.
+func TestMailRelay(t *testing.T) {
+	mails := func(id string) v1alpha1.Function {
+		f := fn(id, 1)
+		f.Spec.Bindings = []v1alpha1.Binding{{Mail: &v1alpha1.MailBinding{}}}
+		return f
+	}
+	s := Compile([]v1alpha1.Function{mails("coop/a"), mails("coop/b"), mails("shop/a"), fn("bare/a", 1)}, laptop)
+	var keys []string
+	for _, sub := range s.Subscriptions {
+		keys = append(keys, sub.Key())
+		if sub.Function.Name != "" || sub.Policy.Source != delivery.Mail || sub.Concurrency < 1 ||
+			!slices.Equal(sub.Filters, []string{"work." + sub.Function.Namespace + ".mail.>"}) {
+			t.Errorf("got %+v", sub)
+		}
+	}
+	if !slices.Equal(keys, []string{"WORK_coop/mail", "WORK_shop/mail"}) {
+		t.Errorf("the relays are %q", keys)
+	}
+}
+
+// TestMailOutlivesADay has a mail server away for a day: each mail goes out
+// afterwards.
+func TestMailOutlivesADay(t *testing.T) {
+	due := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for seed := range uint64(50) {
+		r, now := rand.New(rand.NewPCG(seed, 0)), due
+		m := delivery.Message{Due: due}
+		for now.Before(due.Add(24 * time.Hour)) {
+			v := delivery.Decide(mailPolicy, m, delivery.Outcome{Called: true, Status: 503, Problem: "away"}, now, r.Float64())
+			if v.Action != delivery.Retry {
+				t.Fatalf("after %v: %+v", now.Sub(due), v)
+			}
+			now, m.Attempts, m.Tries = now.Add(v.Delay), v.Attempts, m.Tries+1
+		}
+	}
+}
+
+// TestDistinct has the patterns of random triggers never overlap, and lose
+// nothing.
+func TestDistinct(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	random := func() string {
+		tokens := []string{"a", "b", "a", "*"}[:3+r.IntN(2)]
+		r.Shuffle(3, func(i, j int) { tokens[i], tokens[j] = tokens[j], tokens[i] })
+		return strings.Join(tokens[r.IntN(len(tokens)):], ".")
+	}
+	for range 2000 {
+		var given []string
+		for range 1 + r.IntN(6) {
+			given = append(given, random())
+		}
+		s := Compile([]v1alpha1.Function{fn("coop/f", 1, onEvent("t", given...))}, laptop)
+		kept := s.Subscriptions[0].Types
+		for i, p := range kept {
+			for j, q := range kept {
+				if i != j && names.CoversEventPattern(p, q) {
+					t.Fatalf("of %q were kept %q: %q covers %q", given, kept, p, q)
+				}
+			}
+		}
+		for _, q := range given {
+			if !slices.ContainsFunc(kept, func(p string) bool { return names.CoversEventPattern(p, q) }) {
+				t.Fatalf("of %q were kept %q: %q is lost", given, kept, q)
+			}
+		}
+	}
+}
+
+func TestInvalidFilter(t *testing.T) {
+	bad, good := onEvent("bad", "a.b"), onEvent("good", "a.b")
+	bad.Event.Filters = []v1alpha1.Filter{{CESQL: "type ="}}
+	good.Event.Filters = []v1alpha1.Filter{{Exact: map[string]string{"tier": "gold"}}}
+	s := Compile([]v1alpha1.Function{fn("coop/f", 1, bad, good, syncHTTP("h", "GET /x"))}, laptop)
+	if len(s.Problems) != 1 || s.Problems[0].Reason != v1alpha1.ReasonInvalidFilter || !strings.HasPrefix(s.Problems[0].String(), "function coop/f, trigger bad: its filters: filter 1: ") {
+		t.Errorf("got the problems %v", s.Problems)
+	}
+	if len(s.Subscriptions) != 1 || answer(s, "GET localhost/x") != "coop/f h" {
+		t.Errorf("the other triggers do not work: %v", s.Subscriptions)
+	}
+	e := &event.Event{Attributes: []event.Attribute{{Name: "specversion", Value: "1.0"}, {Name: "id", Value: "1"}, {Name: "source", Value: "/s"}, {Name: "type", Value: "a.b"}}}
+	if match := s.Subscriptions[0].Match; match(e) {
+		t.Error("an event passes that should not")
+	} else if e.Set("tier", "gold"); !match(e) {
+		t.Error("an event does not pass that should")
+	}
+}
+
+func TestPolicy(t *testing.T) {
+	defaults := delivery.Policy{
+		Source: delivery.Event, Retry: 4, Delay: time.Second, Timeout: 30 * time.Second, RetryAfterMax: 5 * time.Minute, MaxAge: 6 * time.Hour,
+	}
+	with := func(change func(*delivery.Policy)) delivery.Policy {
+		p := defaults
+		change(&p)
+		return p
+	}
+	tests := map[string]struct {
+		timeout  time.Duration // of the Function; 0: unset
+		delivery *v1alpha1.Delivery
+		want     delivery.Policy
+	}{
+		"defaults":             {0, nil, defaults},
+		"nothing set":          {0, &v1alpha1.Delivery{}, defaults},
+		"the defaults written": {30 * time.Second, &v1alpha1.Delivery{Retry: ptr[int32](v1alpha1.DefaultRetry), BackoffPolicy: ptr(v1alpha1.DefaultBackoffPolicy), BackoffDelay: ptr(v1alpha1.DefaultBackoffDelay), MaxAge: &metav1.Duration{Duration: v1alpha1.DefaultMaxAge}}, defaults},
+		"the Function's time":  {time.Minute, nil, with(func(p *delivery.Policy) { p.Timeout = time.Minute })},
+		"the trigger's time":   {time.Minute, &v1alpha1.Delivery{Timeout: ptr("PT0.1S")}, with(func(p *delivery.Policy) { p.Timeout = 100 * time.Millisecond })},
+		"no retries":           {0, &v1alpha1.Delivery{Retry: ptr[int32](0)}, with(func(p *delivery.Policy) { p.Retry = 0 })},
+		"linear":               {0, &v1alpha1.Delivery{BackoffPolicy: ptr(v1alpha1.BackoffLinear)}, with(func(p *delivery.Policy) { p.Linear = true })},
+		"fractions":            {0, &v1alpha1.Delivery{BackoffDelay: ptr("PT0.25S"), Timeout: ptr("PT1.125S")}, with(func(p *delivery.Policy) { p.Delay, p.Timeout = 250*time.Millisecond, 1125*time.Millisecond })},
+		"long ones": {0, &v1alpha1.Delivery{BackoffDelay: ptr("PT5M"), Timeout: ptr("PT59M59.5S"), RetryAfterMax: ptr("PT259200S")}, with(func(p *delivery.Policy) {
+			p.Delay, p.Timeout, p.RetryAfterMax = 5*time.Minute, time.Hour-500*time.Millisecond, 72*time.Hour
+		})},
+		"never Retry-After": {0, &v1alpha1.Delivery{RetryAfterMax: ptr("PT0S")}, with(func(p *delivery.Policy) { p.RetryAfterMax = 0 })},
+		"maxAge":            {0, &v1alpha1.Delivery{MaxAge: &metav1.Duration{Duration: time.Second}}, with(func(p *delivery.Policy) { p.MaxAge = time.Second })},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			evt, call := onEvent("e", "a"), asyncHTTP("c", "/x")
+			evt.Delivery, call.Delivery = test.delivery, test.delivery
+			f := fn("coop/f", 1, evt, call)
+			if test.timeout > 0 {
+				f.Spec.Timeout = &metav1.Duration{Duration: test.timeout}
+			}
+			s := Compile([]v1alpha1.Function{f}, laptop)
+			if got := subscription(t, s, "EV_coop/f_e").Policy; got != test.want {
+				t.Errorf("got %+v, want %+v", got, test.want)
+			}
+			test.want.Source = delivery.Call
+			if got := subscription(t, s, "WORK_coop/f_c").Policy; got != test.want {
+				t.Errorf("a call's: got %+v, want %+v", got, test.want)
+			}
+		})
+	}
+}
+
+func TestConcurrency(t *testing.T) {
+	tests := map[string]struct {
+		scale   *v1alpha1.Scale
+		trigger *v1alpha1.Delivery
+		want    int
+	}{
+		"defaults":    {nil, nil, 200},
+		"nothing set": {&v1alpha1.Scale{}, &v1alpha1.Delivery{}, 200},
+		"instances":   {&v1alpha1.Scale{Max: ptr[int32](3)}, nil, 30},
+		"calls":       {&v1alpha1.Scale{Concurrency: ptr[int32](1)}, nil, 20},
+		"unlimited":   {&v1alpha1.Scale{Max: ptr[int32](2), Concurrency: ptr[int32](0)}, nil, 200},
+		"the largest": {&v1alpha1.Scale{Max: ptr[int32](1000), Concurrency: ptr[int32](1000)}, nil, 1_000_000},
+		"its own":     {&v1alpha1.Scale{Max: ptr[int32](3)}, &v1alpha1.Delivery{Concurrency: ptr[int32](7)}, 7},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			trigger := onEvent("e", "a")
+			trigger.Delivery = test.trigger
+			f := fn("coop/f", 1, trigger)
+			f.Spec.Scale = test.scale
+			if got := Compile([]v1alpha1.Function{f}, laptop).Subscriptions[0].Concurrency; got != test.want {
+				t.Errorf("got %d, want %d", got, test.want)
+			}
+		})
+	}
+}
