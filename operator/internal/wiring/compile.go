@@ -34,6 +34,9 @@ func Compile(functions []v1alpha1.Function, hosts Hosts) *Snapshot {
 		hosts: hosts, owners: map[string]string{}, mailed: map[string]bool{}, tables: map[string]*route.Builder[*Route]{}, every: &route.Builder[*Route]{},
 		out: &Snapshot{Functions: make(map[names.Function]*Function, len(functions)), routes: map[string]*route.Table[*Route]{}},
 	}
+	for i := range functions { // its own host is a namespace's, whoever is older
+		c.owners[hosts.of(functions[i].Namespace)] = functions[i].Namespace
+	}
 	for _, fn := range byAge(functions) {
 		c.function(fn)
 	}
@@ -160,8 +163,8 @@ func (c *compiler) claim(fn *v1alpha1.Function, f names.Function, t *v1alpha1.Tr
 		}
 		for _, p := range patterns {
 			if older, ok := c.tables[host].Add(p, r); !ok {
-				c.problem(f, t.Name, v1alpha1.ReasonRouteTaken, "%s on host %q is taken by trigger %q of function %s (%s), which is older",
-					describe(p), host, older.Value.Trigger, older.Value.Function, older.Value.Path)
+				c.problem(f, t.Name, v1alpha1.ReasonRouteTaken, "%s on host %q is taken by trigger %q of %s",
+					describe(p), host, older.Value.Trigger, holder(older.Value, f))
 				continue
 			}
 			won = true
@@ -171,6 +174,14 @@ func (c *compiler) claim(fn *v1alpha1.Function, f names.Function, t *v1alpha1.Tr
 		}
 	}
 	return won
+}
+
+// holder says whose an older route is.
+func holder(older *Route, claimant names.Function) string {
+	if older.Function == claimant {
+		return "the same function (" + older.Path + ")"
+	}
+	return "function " + older.Function.String() + " (" + older.Path + "), which is older"
 }
 
 func describe(p route.Pattern) string {

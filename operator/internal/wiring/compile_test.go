@@ -54,7 +54,12 @@ func TestClaims(t *testing.T) {
 		"within one function": {
 			functions{fn("coop/a", 1, syncHTTP("t", "GET /a"), syncHTTP("u", "GET /a"), syncHTTP("v", "GET /b"))},
 			map[string]string{"GET coop.test/a": "coop/a t", "GET coop.test/b": "coop/a v"},
-			[]string{`function coop/a, trigger u: GET /a on host "coop.test" is taken by trigger "t" of function coop/a (/a), which is older`},
+			[]string{`function coop/a, trigger u: GET /a on host "coop.test" is taken by trigger "t" of the same function (/a)`},
+		},
+		"another namespace's own host": {
+			functions{fn("coop/a", 1, syncHTTP("t", "GET /a", "shop.test")), fn("shop/a", 2, syncHTTP("t", "GET /b"))},
+			map[string]string{"GET shop.test/a": "", "GET shop.test/b": "shop/a t"},
+			[]string{`function coop/a, trigger t: host "shop.test" belongs to namespace "shop"`},
 		},
 		"two namespaces": {
 			functions{fn("coop/a", 1, syncHTTP("t", "GET /a")), fn("shop/a", 2, syncHTTP("t", "GET /a"))},
