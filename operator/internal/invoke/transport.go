@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -42,6 +43,8 @@ const (
 	// servers of any language close theirs after (Node 5 s, Gunicorn 2 s), for a
 	// request must not meet a closing one.
 	idleTime = time.Second
+	// freshTime is how long an unused connection need not be looked at.
+	freshTime = time.Millisecond
 	// maxResponseHeader bounds the headers of an answer, in bytes.
 	maxResponseHeader = 1 << 20
 )
@@ -87,8 +90,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		resp, err := t.exchange(c, req)
-		var unsent *unsentError
-		if errors.As(err, &unsent) && c.reused && rewind(req) {
+		if err != nil && c.reused && req.Context().Err() == nil && repeatable(c, req, err) && rewind(req) {
 			continue // the function closed the unused connection
 		}
 		return resp, err
@@ -98,6 +100,21 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 func small(req *http.Request) bool {
 	return req.ContentLength >= 0 && req.ContentLength <= maxSmall && len(req.TransferEncoding) == 0 && len(req.Trailer) == 0 &&
 		req.Header["Upgrade"] == nil && req.Header["Expect"] == nil && req.Method != http.MethodConnect
+}
+
+// repeatable reports whether a request that failed on a connection that had been
+// unused may be sent again: it was not sent, or it was safe and the connection
+// was closed without a word (RFC 9112, 9.3.1).
+func repeatable(c *conn, req *http.Request, err error) bool {
+	var unsent *unsentError
+	if errors.As(err, &unsent) {
+		return true
+	}
+	switch req.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return c.limit.N == maxResponseHeader
+	}
+	return false
 }
 
 // rewind makes a request's body good for being sent again.
@@ -147,14 +164,55 @@ func (t *Transport) exchange(c *conn, req *http.Request) (*http.Response, error)
 	return resp, nil
 }
 
+// send writes a request that is small. net/http's Request.Write would sort the
+// headers and check again what was read or validated on its way in.
 func (c *conn) send(req *http.Request) error {
-	if req.ContentLength == 0 {
-		req.Body = nil
+	w := c.write
+	method := req.Method
+	if method == "" {
+		method = http.MethodGet
 	}
-	if err := req.Write(c.write); err != nil {
-		return err
+	host := req.Host
+	if host == "" {
+		host = req.URL.Host
 	}
-	return c.write.Flush()
+	for _, s := range [...]string{method, " ", req.URL.RequestURI(), " HTTP/1.1\r\nHost: ", host, "\r\n"} {
+		w.WriteString(s) // an error stays with w until Flush
+	}
+	for key, values := range req.Header {
+		switch key {
+		case "Host", "Content-Length", "Transfer-Encoding", "Trailer":
+			continue // said by the request itself
+		}
+		for _, v := range values {
+			if v == "" && key == "User-Agent" {
+				continue // net/http's sign for none
+			}
+			w.WriteString(key)
+			w.WriteString(": ")
+			w.WriteString(v)
+			w.WriteString("\r\n")
+		}
+	}
+	if req.ContentLength > 0 || method == http.MethodPost || method == http.MethodPut || method == http.MethodPatch {
+		w.WriteString("Content-Length: ")
+		w.Write(strconv.AppendInt(w.AvailableBuffer(), req.ContentLength, 10))
+		w.WriteString("\r\n")
+	}
+	w.WriteString("\r\n")
+	if req.ContentLength > 0 {
+		n, err := io.Copy(w, req.Body)
+		if err == nil && n != req.ContentLength {
+			err = fmt.Errorf("its body has %d bytes, not the %d that were announced", n, req.ContentLength)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if req.Body != nil {
+		req.Body.Close()
+	}
+	return w.Flush()
 }
 
 // receive reads the head of the answer. Interim answers before it go to the
@@ -237,7 +295,8 @@ func (t *Transport) take(ctx context.Context, address string) (*conn, error) {
 		if c == nil {
 			break
 		}
-		if time.Since(c.since) < idleTime && alive(c.Conn) {
+		unused := time.Since(c.since)
+		if unused < freshTime || unused < idleTime && alive(c.Conn) {
 			c.reused = true
 			return c, nil
 		}
