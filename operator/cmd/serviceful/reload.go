@@ -21,16 +21,6 @@ import (
 // tells namespaces apart.
 var laptopHosts = wiring.Hosts{Domain: "localhost", Any: true}
 
-// read loads the manifests. Every problem is printed.
-func (s *stack) read() error {
-	manifests, problems := s.validator.Load(s.o.folders...)
-	if report(s.o.out, problems) {
-		return errReported
-	}
-	s.manifests = manifests
-	return nil
-}
-
 // apply makes the manifests that were read the system that runs, in an order in
 // which nothing accepted is lost: streams and consumers before anything can be
 // sent to them, programs before requests, and what is gone last.
@@ -136,8 +126,8 @@ func (s *stack) run(ctx context.Context) error {
 // reload takes changed manifests in. As long as one of them has a problem, the
 // system stays as it is.
 func (s *stack) reload(ctx context.Context) {
-	manifests, problems := s.validator.Load(s.o.folders...)
-	if report(s.o.out, problems) {
+	manifests, err := readManifests(s.o.out, s.o.folders)
+	if err != nil {
 		fmt.Fprintln(s.o.out, "nothing was changed; mend the above and save")
 		return
 	}

@@ -14,7 +14,7 @@ import (
 
 var (
 	readyLine = regexp.MustCompile(`(?s)serviceful is ready: .*?  calls +http://(\S+)/calls/.*?  mail +(http://\S+)/v1/mail\n.*?\n\n`)
-	signals   = map[string]syscall.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL}
+	signals   = map[string]syscall.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL, "NOW": syscall.SIGINT}
 )
 
 // program is `serviceful dev` while it runs.
@@ -65,13 +65,13 @@ func (s *script) awaitReady() error {
 }
 
 func stopProgram(s *script, args []string) error {
-	name := "INT"
+	how := "INT"
 	if len(args) > 0 {
-		name = args[0]
+		how = args[0]
 	}
-	signal, ok := signals[name]
+	signal, ok := signals[how]
 	if !ok || s.program == nil {
-		return errors.New("usage: start ..., then stop [TERM|KILL]")
+		return errors.New("usage: start ..., then stop [TERM|KILL|NOW]")
 	}
 	p := s.program
 	s.program = nil
@@ -79,14 +79,39 @@ func stopProgram(s *script, args []string) error {
 	if err := p.process.Signal(signal); err != nil {
 		return err
 	}
+	if how == "NOW" {
+		return p.interruptAgain()
+	}
 	err := <-p.ended
-	if signal != syscall.SIGKILL {
-		if left := s.functionProcesses(); err != nil || len(left) > 0 {
-			return fmt.Errorf("it ended: %v; processes left: %v", err, left)
-		}
+	if how == "KILL" {
 		return nil
 	}
-	return poll(func() error { // the kernel ends them, in its own time
+	if left := s.functionProcesses(); err != nil || len(left) > 0 {
+		return fmt.Errorf("it ended: %v; processes left: %v", err, left)
+	}
+	return nil
+}
+
+// interruptAgain interrupts a program that is stopping, until it gives up.
+func (p *program) interruptAgain() error {
+	return poll(func() error {
+		select {
+		case err := <-p.ended:
+			if err == nil {
+				return errors.New("it stopped in its own time")
+			}
+			return nil
+		default:
+			_ = p.process.Signal(syscall.SIGINT)
+			return errors.New("it goes on")
+		}
+	})
+}
+
+// gone waits until no function's process is left: the kernel ends those of a
+// program that was killed in its own time.
+func gone(s *script, _ []string) error {
+	return poll(func() error {
 		if left := s.functionProcesses(); len(left) > 0 {
 			return fmt.Errorf("processes left: %v", left)
 		}

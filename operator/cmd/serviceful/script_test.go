@@ -30,7 +30,9 @@ func TestMain(m *testing.M) {
 //
 //	start ARG...            starts `serviceful dev ARG...` on free ports and waits until it is ready; sets $LISTEN
 //	                        (host:port of the public door), $URL and $SERVICES (base URLs of the doors); its output is in dev.log
-//	stop [TERM|KILL]        ends it (by SIGINT), and sees to it that no function's process is left
+//	stop [TERM]             ends it (by SIGINT), and wants a clean end with no function's process left
+//	stop KILL, stop NOW     ends it by SIGKILL, or by interrupting it again and again
+//	gone                    waits until no function's process is left
 //	logged [-count=N] RE    waits until dev.log has lines that match
 //	http [FLAG]... METHOD URL STATUS RE...
 //	                        sends a request, and wants this status (an expression, too) and a match of each RE in the answer's head or body
@@ -56,6 +58,7 @@ func scriptParams(dir string) testscript.Params {
 			"http":       inScript(request),
 			"eventually": inScript(eventually),
 			"delivered":  inScript(delivered),
+			"gone":       inScript(gone),
 			"fill":       inScript(fill),
 		},
 	}

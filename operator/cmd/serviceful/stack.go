@@ -39,7 +39,6 @@ type stack struct {
 	tokens     identity.Tokens
 	processes  *process.Processes
 	deployer   *deploy.Deployer
-	validator  *manifest.Validator
 	dispatcher *dispatch.Dispatcher
 	public     *serve.Server
 	services   *serve.Server
@@ -66,9 +65,7 @@ func startStack(ctx context.Context, o devOptions, log *slog.Logger) (_ *stack, 
 	s.onStop(func() { _ = s.data.Close() })
 	recovered := make(chan error, 1) // NATS recovers its files while manifests are read
 	go func() { recovered <- s.startNATS() }()
-	if s.validator, err = manifest.NewValidator(); err == nil {
-		err = s.read()
-	}
+	s.manifests, err = readManifests(o.out, o.folders)
 	if err := errors.Join(err, <-recovered); err != nil {
 		return nil, err
 	}
