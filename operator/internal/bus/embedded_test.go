@@ -81,7 +81,7 @@ func storeKind(ctx context.Context, b *bus.Bus, n int) error {
 	case 1:
 		err = b.PublishEvents(ctx, shop, []*event.Event{newEvent("a.b", id), newEvent("a.b", id+" too")})
 	case 2:
-		_, err = b.Put(ctx, shop, "things", "key."+id, []byte("value "+id), bus.Condition{Absent: true}, 0)
+		_, err = b.Put(ctx, bus.KeyRef{Namespace: shop, Bucket: "things", Key: "key." + id}, []byte("value "+id), bus.Condition{Absent: true}, 0)
 	case 3:
 		m := call(id, "body "+id)
 		p := envelope.Progress{Attempts: 1, Tries: 1, Origin: id, First: time.Now()}
@@ -104,7 +104,7 @@ func expectKind(t *testing.T, b *bus.Bus, events map[string]bool, n int) {
 			t.Errorf("event %s is lost", id)
 		}
 	case 2:
-		if e, err := b.Get(t.Context(), shop, "things", "key."+id); err != nil || string(e.Value) != "value "+id {
+		if e, err := b.Get(t.Context(), bus.KeyRef{Namespace: shop, Bucket: "things", Key: "key." + id}); err != nil || string(e.Value) != "value "+id {
 			t.Errorf("key %s: %q, %v", id, e.Value, err)
 		}
 	case 3:

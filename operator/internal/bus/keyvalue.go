@@ -24,6 +24,11 @@ func keySubject(namespace, bucket, key string) string {
 	return "$KV." + names.Bucket(namespace, bucket) + "." + key
 }
 
+// KeyRef is a key in a bucket of a namespace.
+type KeyRef struct{ Namespace, Bucket, Key string }
+
+func (k KeyRef) subject() string { return keySubject(k.Namespace, k.Bucket, k.Key) }
+
 // Entry is the value of a key and its revision.
 type Entry struct {
 	Value    []byte
@@ -31,8 +36,8 @@ type Entry struct {
 }
 
 // Get reads a key; ErrNotFound if it has no value.
-func (b *Bus) Get(ctx context.Context, namespace, bucket, key string) (Entry, error) {
-	m, err := b.Last(ctx, names.BucketStream(namespace, bucket), keySubject(namespace, bucket, key))
+func (b *Bus) Get(ctx context.Context, k KeyRef) (Entry, error) {
+	m, err := b.Last(ctx, names.BucketStream(k.Namespace, k.Bucket), k.subject())
 	if err != nil {
 		return Entry{}, err
 	}
@@ -55,8 +60,8 @@ type Condition struct {
 
 // Put sets a key for ttl (0: for good) if the condition holds, else it returns
 // ErrConflict. It returns the new revision.
-func (b *Bus) Put(ctx context.Context, namespace, bucket, key string, value []byte, c Condition, ttl time.Duration) (uint64, error) {
-	m := &envelope.Message{Subject: keySubject(namespace, bucket, key), Header: envelope.Header{}, Body: value}
+func (b *Bus) Put(ctx context.Context, k KeyRef, value []byte, c Condition, ttl time.Duration) (uint64, error) {
+	m := &envelope.Message{Subject: k.subject(), Header: envelope.Header{}, Body: value}
 	if ttl > 0 {
 		m.Header.Set(headerTTL, ttl.String())
 	}
@@ -69,7 +74,7 @@ func (b *Bus) Put(ctx context.Context, namespace, bucket, key string, value []by
 	}
 	// Something is there: a value, or the mark of one that was deleted or
 	// has expired.
-	e, err := b.Get(ctx, namespace, bucket, key)
+	e, err := b.Get(ctx, k)
 	if err == nil {
 		return 0, ErrConflict
 	}
@@ -82,9 +87,9 @@ func (b *Bus) Put(ctx context.Context, namespace, bucket, key string, value []by
 
 // DeleteKey removes a key if the condition holds, else it returns ErrConflict.
 // A key without a value is removed already.
-func (b *Bus) DeleteKey(ctx context.Context, namespace, bucket, key string, c Condition) error {
+func (b *Bus) DeleteKey(ctx context.Context, k KeyRef, c Condition) error {
 	m := &envelope.Message{
-		Subject: keySubject(namespace, bucket, key),
+		Subject: k.subject(),
 		Header:  envelope.Header{headerOperation: {"DEL"}, headerTTL: {tombstonesKept.String()}},
 	}
 	_, err := b.change(ctx, m, c)

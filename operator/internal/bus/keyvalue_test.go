@@ -28,7 +28,7 @@ func openThings(t *testing.T) things {
 }
 
 func (s things) put(key, value string, c bus.Condition, ttl time.Duration) (uint64, error) {
-	return s.b.Put(s.t.Context(), shop, "things", key, []byte(value), c, ttl)
+	return s.b.Put(s.t.Context(), bus.KeyRef{Namespace: shop, Bucket: "things", Key: key}, []byte(value), c, ttl)
 }
 
 func (s things) mustPut(key, value string, c bus.Condition, ttl time.Duration) uint64 {
@@ -41,11 +41,11 @@ func (s things) mustPut(key, value string, c bus.Condition, ttl time.Duration) u
 }
 
 func (s things) delete(key string, c bus.Condition) error {
-	return s.b.DeleteKey(s.t.Context(), shop, "things", key, c)
+	return s.b.DeleteKey(s.t.Context(), bus.KeyRef{Namespace: shop, Bucket: "things", Key: key}, c)
 }
 
 func (s things) get(key string) (bus.Entry, error) {
-	return s.b.Get(s.t.Context(), shop, "things", key)
+	return s.b.Get(s.t.Context(), bus.KeyRef{Namespace: shop, Bucket: "things", Key: key})
 }
 
 func (s things) mustDelete(key string) {
@@ -92,7 +92,7 @@ func TestPutGetDelete(t *testing.T) {
 		}
 		s.want("key", "")
 	}
-	if _, err := s.b.Get(t.Context(), shop, "none", "key"); !errors.Is(err, bus.ErrNotFound) {
+	if _, err := s.b.Get(t.Context(), bus.KeyRef{Namespace: shop, Bucket: "none", Key: "key"}); !errors.Is(err, bus.ErrNotFound) {
 		t.Errorf("a bucket that is not there: %v", err)
 	}
 }

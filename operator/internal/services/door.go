@@ -29,9 +29,9 @@ type EventLog interface {
 
 // Buckets reads and changes keys.
 type Buckets interface {
-	Get(ctx context.Context, namespace, bucket, key string) (bus.Entry, error)
-	Put(ctx context.Context, namespace, bucket, key string, value []byte, c bus.Condition, ttl time.Duration) (uint64, error)
-	DeleteKey(ctx context.Context, namespace, bucket, key string, c bus.Condition) error
+	Get(ctx context.Context, k bus.KeyRef) (bus.Entry, error)
+	Put(ctx context.Context, k bus.KeyRef, value []byte, c bus.Condition, ttl time.Duration) (uint64, error)
+	DeleteKey(ctx context.Context, k bus.KeyRef, c bus.Condition) error
 	Keys(ctx context.Context, namespace, bucket, prefix string, limit int, after uint64) ([]string, uint64, error)
 }
 

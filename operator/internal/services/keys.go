@@ -22,13 +22,13 @@ const (
 )
 
 func (d *Door) getKey(w http.ResponseWriter, r *http.Request, c caller) error {
-	bucket, key, err := c.key(false)
+	k, err := c.key(false)
 	if err != nil {
 		return err
 	}
-	e, err := d.cfg.Buckets.Get(r.Context(), c.Name.Namespace, bucket, key)
+	e, err := d.cfg.Buckets.Get(r.Context(), k)
 	if err != nil {
-		return explainKey(err, bucket, key)
+		return explainKey(err, k)
 	}
 	w.Header().Set("ETag", etag(e.Revision))
 	w.Header().Set("Content-Type", "application/octet-stream")
@@ -41,7 +41,7 @@ func (d *Door) getKey(w http.ResponseWriter, r *http.Request, c caller) error {
 }
 
 func (d *Door) putKey(w http.ResponseWriter, r *http.Request, c caller) error {
-	bucket, key, err := c.key(true)
+	k, err := c.key(true)
 	if err != nil {
 		return err
 	}
@@ -57,9 +57,9 @@ func (d *Door) putKey(w http.ResponseWriter, r *http.Request, c caller) error {
 	if err != nil {
 		return err
 	}
-	revision, err := d.cfg.Buckets.Put(r.Context(), c.Name.Namespace, bucket, key, value, condition, ttl)
+	revision, err := d.cfg.Buckets.Put(r.Context(), k, value, condition, ttl)
 	if err != nil {
-		return explainKey(err, bucket, key)
+		return explainKey(err, k)
 	}
 	w.Header().Set("ETag", etag(revision))
 	if condition.Absent {
@@ -71,7 +71,7 @@ func (d *Door) putKey(w http.ResponseWriter, r *http.Request, c caller) error {
 }
 
 func (d *Door) deleteKey(w http.ResponseWriter, r *http.Request, c caller) error {
-	bucket, key, err := c.key(true)
+	k, err := c.key(true)
 	if err != nil {
 		return err
 	}
@@ -82,8 +82,8 @@ func (d *Door) deleteKey(w http.ResponseWriter, r *http.Request, c caller) error
 	if condition.Absent {
 		return serve.NewProblem(http.StatusBadRequest, "malformed-condition", "If-None-Match has no meaning for a deletion")
 	}
-	if err := d.cfg.Buckets.DeleteKey(r.Context(), c.Name.Namespace, bucket, key, condition); err != nil {
-		return explainKey(err, bucket, key)
+	if err := d.cfg.Buckets.DeleteKey(r.Context(), k, condition); err != nil {
+		return explainKey(err, k)
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
@@ -129,16 +129,16 @@ func (d *Door) listKeys(w http.ResponseWriter, r *http.Request, c caller) error 
 	return nil
 }
 
-// key is the bucket and key of a call that may use them.
-func (c caller) key(write bool) (bucket, key string, err error) {
-	bucket, key = c.params["bucket"], c.params["key"]
-	if err := c.mayUse(bucket, write); err != nil {
-		return "", "", err
+// key is the key of a call that may use it.
+func (c caller) key(write bool) (bus.KeyRef, error) {
+	k := bus.KeyRef{Namespace: c.Name.Namespace, Bucket: c.params["bucket"], Key: c.params["key"]}
+	if err := c.mayUse(k.Bucket, write); err != nil {
+		return k, err
 	}
-	if !names.ValidKey(key) {
-		return "", "", serve.NewProblem(http.StatusBadRequest, "malformed-key", "key %q: %s", key, names.KeyRule)
+	if !names.ValidKey(k.Key) {
+		return k, serve.NewProblem(http.StatusBadRequest, "malformed-key", "key %q: %s", k.Key, names.KeyRule)
 	}
-	return bucket, key, nil
+	return k, nil
 }
 
 func (c caller) mayUse(bucket string, write bool) error {
@@ -188,12 +188,12 @@ func ttlOf(h http.Header) (time.Duration, error) {
 	return ttl, nil
 }
 
-func explainKey(err error, bucket, key string) error {
+func explainKey(err error, k bus.KeyRef) error {
 	switch {
 	case errors.Is(err, bus.ErrNotFound):
-		return serve.NewProblem(http.StatusNotFound, "no-such-key", "bucket %q has no key %q", bucket, key)
+		return serve.NewProblem(http.StatusNotFound, "no-such-key", "bucket %q has no key %q", k.Bucket, k.Key)
 	case errors.Is(err, bus.ErrConflict):
-		return serve.NewProblem(http.StatusPreconditionFailed, "revision-mismatch", "key %q of bucket %q has another revision than the condition says", key, bucket)
+		return serve.NewProblem(http.StatusPreconditionFailed, "revision-mismatch", "key %q of bucket %q has another revision than the condition says", k.Key, k.Bucket)
 	}
 	return err
 }
