@@ -159,8 +159,14 @@ func TestUnavailable(t *testing.T) {
 		"batch": func() error { return b.PublishEvents(ctx, shop, someEvents("a.b", 2)) },
 		"last":  func() error { _, err := b.Last(ctx, "WORK_shop", "work.>"); return err },
 		"scan":  func() error { return b.Scan(ctx, "DEAD_shop", ">", nil) },
-		"get":   func() error { _, err := b.Get(ctx, bus.KeyRef{Namespace: shop, Bucket: "things", Key: "key"}); return err },
-		"put":   func() error { _, err := b.Put(ctx, bus.KeyRef{Namespace: shop, Bucket: "things", Key: "key"}, nil, bus.Condition{}, 0); return err },
+		"get": func() error {
+			_, err := b.Get(ctx, bus.KeyRef{Namespace: shop, Bucket: "things", Key: "key"})
+			return err
+		},
+		"put": func() error {
+			_, err := b.Put(ctx, bus.KeyRef{Namespace: shop, Bucket: "things", Key: "key"}, nil, bus.Condition{}, 0)
+			return err
+		},
 		"create": func() error {
 			_, err := b.Put(ctx, bus.KeyRef{Namespace: shop, Bucket: "things", Key: "key"}, nil, bus.Condition{Absent: true}, 0)
 			return err

@@ -25,7 +25,11 @@ func many(n, size int) []v1alpha1.Function {
 func BenchmarkCompile(b *testing.B) {
 	for _, n := range []int{1000, 10_000} {
 		for _, size := range []int{10, n} {
-			b.Run(fmt.Sprintf("%d functions, %d a namespace", n, size), func(b *testing.B) {
+			name := fmt.Sprintf("functions=%d", n)
+			if size < n {
+				name += fmt.Sprintf(",in_namespaces_of=%d", size)
+			}
+			b.Run(name, func(b *testing.B) {
 				functions := many(n, size)
 				b.ReportAllocs()
 				for b.Loop() {

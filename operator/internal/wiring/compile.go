@@ -47,7 +47,9 @@ func Compile(functions []v1alpha1.Function, hosts Hosts) *Snapshot {
 		c.out.anyHost = c.every.Table()
 	}
 	c.out.owners = c.owners
-	slices.SortFunc(c.out.Subscriptions, func(a, b *Subscription) int { return cmp.Compare(a.Key(), b.Key()) })
+	slices.SortFunc(c.out.Subscriptions, func(a, b *Subscription) int {
+		return cmp.Or(cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.Consumer, b.Consumer))
+	})
 	return c.out
 }
 

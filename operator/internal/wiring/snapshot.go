@@ -18,7 +18,7 @@ import (
 // number of readers may share it without a lock.
 type Snapshot struct {
 	Functions     map[names.Function]*Function
-	Subscriptions []*Subscription // ordered by Key
+	Subscriptions []*Subscription // ordered by stream, then consumer
 	Problems      []Problem       // ordered like the Functions they are about
 
 	claimed []*Route                        // oldest first
