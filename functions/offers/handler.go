@@ -185,6 +185,9 @@ func (h *handler) redeemOnce(ctx context.Context, number, offerID, call string) 
 	if err != nil {
 		return allocation{}, err
 	}
+	if revision == "" { // the joined event may be on its way: this call comes again
+		return allocation{}, serviceful.NewProblem(http.StatusServiceUnavailable, "no offer was allocated to this member yet")
+	}
 	i := slices.IndexFunc(stored.Offers, func(a allocation) bool { return a.ID == offerID })
 	if i < 0 {
 		return allocation{}, serviceful.NewProblem(http.StatusNotFound, "the member has no such offer")

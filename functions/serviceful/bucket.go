@@ -44,8 +44,11 @@ func (b *Bucket) Create(ctx context.Context, key string, value any) (Revision, e
 	return b.put(ctx, key, value, http.Header{"If-None-Match": {"*"}})
 }
 
-// Update replaces the value of key if it is still at revision; ErrConflict when it is not.
+// Update replaces the value of key if it is still at revision; ErrConflict when it is not. The empty revision is nobody's.
 func (b *Bucket) Update(ctx context.Context, key string, value any, revision Revision) (Revision, error) {
+	if revision == "" {
+		return "", ErrConflict
+	}
 	return b.put(ctx, key, value, http.Header{"If-Match": {string(revision)}})
 }
 

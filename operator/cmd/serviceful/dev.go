@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/mail"
 	"os"
 	"runtime/debug"
 	"time"
@@ -94,6 +95,9 @@ func (o *devOptions) validate() error {
 		return errors.New("--max-store must not be less than 0")
 	case o.start <= 0:
 		return errors.New("--start-timeout must be more than 0")
+	}
+	if _, err := mail.ParseAddress(o.mailFrom); err != nil {
+		return fmt.Errorf("--mail-from %q is not a mail address", o.mailFrom)
 	}
 	return checkFolders(o.folders)
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"log"
@@ -24,16 +23,14 @@ func functionMain() {
 	if len(os.Args) > 1 {
 		mode = os.Args[1]
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
 	switch mode {
 	case "serve":
-		serveFunction(ctx)
+		serveFunction()
 	case "exit":
 		fmt.Fprintln(os.Stderr, "cannot reach the till")
 		os.Exit(3)
 	case "deaf":
-		<-ctx.Done()
+		time.Sleep(time.Hour)
 	case "garbage":
 		answerGarbage()
 	default:
@@ -41,7 +38,7 @@ func functionMain() {
 	}
 }
 
-func serveFunction(ctx context.Context) {
+func serveFunction() {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", echo)
 	mux.HandleFunc("/status/{status}", func(w http.ResponseWriter, r *http.Request) {
@@ -64,7 +61,12 @@ func serveFunction(ctx context.Context) {
 	})
 	mux.HandleFunc("/services/", callServices)
 	server := &http.Server{Addr: "127.0.0.1:" + os.Getenv("PORT"), Handler: mux}
-	context.AfterFunc(ctx, func() { _ = server.Shutdown(context.Background()) })
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, syscall.SIGTERM)
+	go func() {
+		<-ended // the platform says so when no call is left
+		_ = server.Close()
+	}()
 	if err := server.ListenAndServe(); err != http.ErrServerClosed {
 		log.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/serviceful/serviceful/operator/api/v1alpha1"
+	"github.com/serviceful/serviceful/operator/internal/invoke"
 	"github.com/serviceful/serviceful/operator/internal/local/deploy"
 	"github.com/serviceful/serviceful/operator/internal/names"
 	"github.com/serviceful/serviceful/operator/internal/wiring"
@@ -38,7 +39,7 @@ func (s *stack) apply(ctx context.Context) error {
 	}
 	for name, failure := range s.deployer.Apply(ctx, s.deployments(functions)) {
 		if ctx.Err() == nil { // or it is only that everything ends
-			fmt.Fprintln(s.o.out, s.where(name)+failure.Error())
+			fmt.Fprintf(s.o.out, "%sfunction %s cannot run: %s\n", s.where(name), name, explain(failure))
 		}
 	}
 	s.snapshot.Store(snapshot)
@@ -46,6 +47,14 @@ func (s *stack) apply(ctx context.Context) error {
 		return err
 	}
 	return s.retire(ctx, snapshot)
+}
+
+// explain says why a function cannot run: all that the build said, if there was one.
+func explain(failure *invoke.StartError) string {
+	if len(failure.Lines) == 0 {
+		return failure.Detail
+	}
+	return strings.Join(failure.Lines, "\n  ")
 }
 
 // functions are the manifests' Functions, as old as this data folder knows them.
@@ -101,7 +110,7 @@ func (s *stack) retire(ctx context.Context, snapshot *wiring.Snapshot) error {
 			if err != nil {
 				return err
 			}
-			s.log.Info("trigger removed", "function", o.Function.String(), "trigger", o.Trigger, "dead_calls", buried)
+			s.log.Warn("trigger removed", "function", o.Function.String(), "trigger", o.Trigger, "dead_calls", buried)
 		}
 	}
 	return nil

@@ -35,7 +35,7 @@ func parseWanted(args []string) (w wanted, err error) {
 		return w, err
 	}
 	if flags.NArg() < 3 {
-		return w, errors.New("usage: http [FLAG]... METHOD URL STATUS RE...")
+		return w, errors.New("usage: http [FLAG]... METHOD URL STATUS [RE]")
 	}
 	w.method, w.url = flags.Arg(0), flags.Arg(1)
 	if w.status, err = regexp.Compile("^(" + flags.Arg(2) + ")$"); err != nil {

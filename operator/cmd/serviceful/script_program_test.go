@@ -37,8 +37,9 @@ func startProgram(s *script, args []string) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	s.program = &program{cmd.Process, make(chan error, 1)}
-	go func() { s.program.ended <- cmd.Wait() }()
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	s.program = &program{cmd.Process, ended}
 	return s.awaitReady()
 }
 
@@ -64,14 +65,14 @@ func (s *script) awaitReady() error {
 	return errors.Join(err, ended)
 }
 
-func stopProgram(s *script, args []string) error {
+func endProgram(s *script, args []string) error {
 	how := "INT"
 	if len(args) > 0 {
 		how = args[0]
 	}
 	signal, ok := signals[how]
 	if !ok || s.program == nil {
-		return errors.New("usage: start ..., then stop [TERM|KILL|NOW]")
+		return errors.New("usage: start ..., then end [TERM|KILL|NOW]")
 	}
 	p := s.program
 	s.program = nil
@@ -80,16 +81,16 @@ func stopProgram(s *script, args []string) error {
 		return err
 	}
 	if how == "NOW" {
-		return p.interruptAgain()
+		return errors.Join(logged(s, []string{"^stopping: "}), p.interruptAgain())
 	}
 	err := <-p.ended
 	if how == "KILL" {
 		return nil
 	}
-	if left := s.functionProcesses(); err != nil || len(left) > 0 {
-		return fmt.Errorf("it ended: %v; processes left: %v", err, left)
+	if left := s.functionProcesses(); len(left) > 0 {
+		return errors.Join(err, fmt.Errorf("processes left: %v", left))
 	}
-	return nil
+	return err
 }
 
 // interruptAgain interrupts a program that is stopping, until it gives up.

@@ -30,8 +30,8 @@ func TestMain(m *testing.M) {
 //
 //	start ARG...            starts `serviceful dev ARG...` on free ports and waits until it is ready; sets $LISTEN
 //	                        (host:port of the public door), $URL and $SERVICES (base URLs of the doors); its output is in dev.log
-//	stop [TERM]             ends it (by SIGINT), and wants a clean end with no function's process left
-//	stop KILL, stop NOW     ends it by SIGKILL, or by interrupting it again and again
+//	end [TERM]              ends it (by SIGINT), and wants a clean end with no function's process left
+//	end KILL, end NOW       ends it by SIGKILL, or by interrupting it again and again
 //	gone                    waits until no function's process is left
 //	logged [-count=N] RE    waits until dev.log has lines that match
 //	http [FLAG]... METHOD URL STATUS RE...
@@ -53,7 +53,7 @@ func scriptParams(dir string) testscript.Params {
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"start":      inScript(startProgram),
-			"stop":       inScript(stopProgram),
+			"end":        inScript(endProgram),
 			"logged":     inScript(logged),
 			"http":       inScript(request),
 			"eventually": inScript(eventually),

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/serviceful/serviceful/operator/internal/envelope"
 	"github.com/serviceful/serviceful/operator/internal/names"
 )
@@ -18,12 +20,17 @@ type Call struct {
 	PutOff   bool            // it waits until its next attempt is due
 }
 
-// FindCall looks a call up: among those that wait, those put off, and the
-// results. It returns ErrNotFound for an id that is unknown or no longer kept.
+// FindCall looks a call up: among the results, those that wait, and those put
+// off. It returns ErrNotFound for an id that is unknown or no longer kept.
 //
 // A call is put off by storing its copy before the original goes, and ends by
-// storing its result before it goes: looking in this order misses none.
+// storing its result before it goes: looking in this order misses none. What
+// has a result has ended, even if its message is still there: a server that is
+// stopped may forget that it removed one that was settled.
 func (b *Bus) FindCall(ctx context.Context, namespace, id string) (Call, error) {
+	if c, err := b.result(ctx, namespace, id); !errors.Is(err, ErrNotFound) {
+		return c, err
+	}
 	subject := names.AnyCall(namespace, id)
 	for _, s := range []string{subject, names.Schedule(subject), subject} {
 		m, err := b.Last(ctx, names.Work(namespace), s)
@@ -35,6 +42,11 @@ func (b *Bus) FindCall(ctx context.Context, namespace, id string) (Call, error) 
 		}
 		return b.waiting(ctx, m)
 	}
+	return b.result(ctx, namespace, id)
+}
+
+// result describes a call that has ended.
+func (b *Bus) result(ctx context.Context, namespace, id string) (Call, error) {
 	m, err := b.Last(ctx, names.Results(namespace), names.Result(namespace, id))
 	if err != nil {
 		return Call{}, err
@@ -68,6 +80,9 @@ func (b *Bus) waiting(ctx context.Context, m *envelope.Message) (Call, error) {
 
 func (b *Bus) handedOut(ctx context.Context, stream, consumer string, sequence uint64) (bool, error) {
 	c, err := b.js.Consumer(ctx, stream, consumer)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return false, nil // its trigger was removed a moment ago
+	}
 	if err != nil {
 		return false, explain(fmt.Sprintf("looking up consumer %q", consumer), err)
 	}

@@ -83,6 +83,23 @@ func TestFindCall(t *testing.T) {
 	}
 }
 
+// A call that has ended says so even if its message is not yet removed.
+func TestFindCallThatHasEnded(t *testing.T) {
+	b := calls(t)
+	for _, id := range []string{"queued", "putoff", "running"} {
+		item, _ := names.ParseWork(call(id, "").Subject)
+		if err := b.StoreResult(t.Context(), item, envelope.Failed, bus.Ending{}); err != nil {
+			t.Fatal(err)
+		}
+		if c, err := b.FindCall(t.Context(), shop, id); err != nil || c.Result.State != envelope.Failed {
+			t.Errorf("%s: %+v, %v", id, c.Result, err)
+		}
+		if done, err := b.CancelCall(t.Context(), shop, id); done || err != nil {
+			t.Errorf("%s was cancelled: %v, %v", id, done, err)
+		}
+	}
+}
+
 func TestCancelCall(t *testing.T) {
 	tests := map[string]bool{"queued": true, "putoff": true, "running": false, "succeeded": false, "failed": false, "dead": false}
 	for id, want := range tests {

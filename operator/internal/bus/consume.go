@@ -32,43 +32,100 @@ func (d *Delivered) Release() error { return d.msg.Nak() }
 // for a server that is away sends none.
 const drainTimeout = time.Second
 
+// resumePause is the pause before a consumer is looked up again that was removed
+// under the pulling.
+const resumePause = time.Second
+
 // Consume pulls the messages of a durable consumer and calls handle with each,
-// one after the other, from one goroutine. At most max are asked for ahead; the
-// consumer's MaxAckPending bounds those not yet settled. stop ends the pulling;
-// messages that arrived are still handled before it returns, and none after.
+// one after the other. At most max are asked for ahead; the consumer's
+// MaxAckPending bounds those not yet settled. If the consumer is removed and
+// made again, it goes on. stop ends the pulling; messages that arrived are still
+// handled before it returns, and none after.
 func (b *Bus) Consume(ctx context.Context, stream, consumer string, max int, handle func(*Delivered)) (stop func(), err error) {
-	c, err := b.js.Consumer(ctx, stream, consumer)
+	p := &pulling{bus: b, stream: stream, consumer: consumer, max: max, handle: handle}
+	first, err := p.begin(ctx)
 	if err != nil {
-		return nil, explain(fmt.Sprintf("looking up consumer %q of %q", consumer, stream), err)
+		return nil, err
 	}
-	var mu sync.Mutex
-	stopped := false
-	consuming, err := c.Consume(
-		func(msg jetstream.Msg) {
-			mu.Lock()
-			defer mu.Unlock()
-			if !stopped {
-				handle(delivered(msg))
-			}
-		},
-		jetstream.PullMaxMessages(max),
-		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
-			slog.Debug("pulling messages", "stream", stream, "consumer", consumer, "error", err)
-		}),
-	)
-	if err != nil {
-		return nil, explain(fmt.Sprintf("consuming %q of %q", consumer, stream), err)
-	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var keeping sync.WaitGroup
+	keeping.Go(func() { p.keep(ctx, first) })
 	return func() {
-		consuming.Drain()
-		select {
-		case <-consuming.Closed():
-		case <-time.After(drainTimeout):
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		stopped = true
+		cancel()
+		keeping.Wait()
 	}, nil
+}
+
+type pulling struct {
+	bus              *Bus
+	stream, consumer string
+	max              int
+	handle           func(*Delivered)
+
+	mu      sync.Mutex // held while a message is handled
+	stopped bool
+}
+
+func (p *pulling) begin(ctx context.Context) (jetstream.ConsumeContext, error) {
+	c, err := p.bus.js.Consumer(ctx, p.stream, p.consumer)
+	if err != nil {
+		return nil, explain(fmt.Sprintf("looking up consumer %q of %q", p.consumer, p.stream), err)
+	}
+	consuming, err := c.Consume(p.take, jetstream.PullMaxMessages(p.max),
+		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
+			slog.Debug("pulling messages", "stream", p.stream, "consumer", p.consumer, "error", err)
+		}))
+	if err != nil {
+		return nil, explain(fmt.Sprintf("consuming %q of %q", p.consumer, p.stream), err)
+	}
+	return consuming, nil
+}
+
+func (p *pulling) take(msg jetstream.Msg) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.stopped {
+		p.handle(delivered(msg))
+	}
+}
+
+// keep pulls until ctx ends. nats.go ends a pulling for good when its consumer
+// is gone.
+func (p *pulling) keep(ctx context.Context, consuming jetstream.ConsumeContext) {
+	for {
+		select {
+		case <-ctx.Done():
+			p.drain(consuming)
+			return
+		case <-consuming.Closed():
+		}
+		slog.Warn("pulling has ended and begins anew", "stream", p.stream, "consumer", p.consumer)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(resumePause):
+			}
+			next, err := p.begin(ctx)
+			if err == nil {
+				consuming = next
+				break
+			}
+			slog.Debug("pulling messages", "stream", p.stream, "consumer", p.consumer, "error", err)
+		}
+	}
+}
+
+// drain takes what is on its way, and nothing after.
+func (p *pulling) drain(consuming jetstream.ConsumeContext) {
+	consuming.Drain()
+	select {
+	case <-consuming.Closed():
+	case <-time.After(drainTimeout):
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopped = true
 }
 
 func delivered(msg jetstream.Msg) *Delivered {

@@ -4,5 +4,6 @@
 //
 // The control plane's part (layout.go) creates and removes; the data plane's
 // part stores, reads and settles, and never creates anything. The package knows
-// nothing of HTTP or functions; it imports names, envelope, event and wiring.
+// nothing of HTTP or functions; it imports names, delivery, envelope,
+// event and wiring.
 package bus

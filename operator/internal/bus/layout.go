@@ -113,34 +113,73 @@ func (l Layout) ensureConsumer(ctx context.Context, s *wiring.Subscription) erro
 	return nil
 }
 
-// Orphans are the consumers of a namespace that no subscription of the snapshot
-// uses: those of triggers that were removed.
+// Orphans are the triggers of a namespace that are no more and have left
+// something: a consumer that no subscription of the snapshot uses, or calls that
+// were stored when it was gone.
 func (l Layout) Orphans(ctx context.Context, namespace string, s *wiring.Snapshot) ([]Orphan, error) {
-	used := map[string]bool{}
+	seen := map[string]bool{}
 	for _, sub := range s.Subscriptions {
-		used[sub.Key()] = true
+		seen[sub.Key()] = true
 	}
 	var out []Orphan
-	for _, name := range []string{names.Events(namespace), names.Work(namespace)} {
-		stream, err := l.Bus.js.Stream(ctx, name)
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			continue
-		}
-		if err != nil {
-			return nil, explain(fmt.Sprintf("looking up stream %q", name), err)
-		}
-		list := stream.ConsumerNames(ctx)
-		for consumer := range list.Name() {
-			function, trigger, ok := names.ParseConsumer(consumer)
-			if ok && !used[name+"/"+consumer] {
-				out = append(out, Orphan{name, consumer, names.Function{Namespace: namespace, Name: function}, trigger})
-			}
-		}
-		if err := list.Err(); err != nil {
-			return nil, explain(fmt.Sprintf("listing the consumers of %q", name), err)
+	add := func(o Orphan) {
+		if key := o.Stream + "/" + o.Consumer; !seen[key] {
+			seen[key] = true
+			out = append(out, o)
 		}
 	}
-	return out, nil
+	for _, name := range []string{names.Events(namespace), names.Work(namespace)} {
+		if err := l.eachConsumer(ctx, name, namespace, add); err != nil {
+			return nil, err
+		}
+	}
+	return out, l.eachCaller(ctx, namespace, add)
+}
+
+// eachConsumer calls f for the trigger of each consumer of a stream.
+func (l Layout) eachConsumer(ctx context.Context, name, namespace string, f func(Orphan)) error {
+	stream, err := l.Bus.js.Stream(ctx, name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
+	}
+	if err != nil {
+		return explain(fmt.Sprintf("looking up stream %q", name), err)
+	}
+	list := stream.ConsumerNames(ctx)
+	for consumer := range list.Name() {
+		if function, trigger, ok := names.ParseConsumer(consumer); ok {
+			f(Orphan{name, consumer, names.Function{Namespace: namespace, Name: function}, trigger})
+		}
+	}
+	if err := list.Err(); err != nil && !errors.Is(err, jetstream.ErrEndOfData) {
+		return explain(fmt.Sprintf("listing the consumers of %q", name), err)
+	}
+	return nil
+}
+
+// eachCaller calls f for the trigger of each call that waits or is put off.
+func (l Layout) eachCaller(ctx context.Context, namespace string, f func(Orphan)) error {
+	name := names.Work(namespace)
+	stream, err := l.Bus.js.Stream(ctx, name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
+	}
+	if err != nil {
+		return explain(fmt.Sprintf("looking up stream %q", name), err)
+	}
+	all := names.AnyCall(namespace, "*")
+	for _, filter := range []string{all, names.Schedule(all)} {
+		info, err := stream.Info(ctx, jetstream.WithSubjectFilter(filter))
+		if err != nil {
+			return explain(fmt.Sprintf("counting %q", filter), err)
+		}
+		for subject := range info.State.Subjects {
+			if item, ok := names.ParseWork(names.Unschedule(subject)); ok {
+				f(Orphan{name, names.Consumer(item.Function.Name, item.Trigger), item.Function, item.Trigger})
+			}
+		}
+	}
+	return nil
 }
 
 // Namespaces are those that have an event stream.

@@ -19,12 +19,12 @@ var ErrKeyReused = errors.New("the Idempotency-Key was used with another request
 // Key is an Idempotency-Key in its scope, and the request it came with.
 type Key struct {
 	Function names.Function
-	Scope    string // what parts equal keys of one function: a trigger, "mail"
+	Scope    string // what parts equal keys of one function: a trigger, names.MailTrigger
 	Value    string
 	Request  []byte // equal requests have equal bytes
 }
 
-// record is kept for resultsKept after the key was first seen.
+// record is kept for resultsKept after it was last written.
 type record struct {
 	ID     string `json:"id"`
 	Digest string `json:"digest"`
@@ -47,7 +47,8 @@ func (b *Bus) StoreOnce(ctx context.Context, k Key, newID string, make func(id s
 	if _, err := b.Store(ctx, make(newID)); err != nil {
 		return "", err
 	}
-	return newID, b.confirm(ctx, m, rec, created.Sequence)
+	b.confirm(ctx, m, rec, created.Sequence)
+	return newID, nil
 }
 
 // storeAgain is StoreOnce for a key that is known.
@@ -60,23 +61,25 @@ func (b *Bus) storeAgain(ctx context.Context, k Key, m *envelope.Message, make f
 	if err := json.Unmarshal([]byte(last.Header.Get(envelope.HeaderRecord)), &rec); err != nil {
 		return "", fmt.Errorf("reading an idempotency record: %w", err)
 	}
-	if rec.Digest != digest(k.Request) {
+	message, there, same := make(rec.ID), rec.Stored, rec.Digest == digest(k.Request)
+	if !there {
+		if there, err = b.known(ctx, message); err != nil {
+			return "", err
+		}
+	}
+	if there && !same {
 		return "", ErrKeyReused
-	}
-	if rec.Stored {
-		return rec.ID, nil
-	}
-	message := make(rec.ID)
-	there, err := b.known(ctx, message)
-	if err != nil {
-		return "", err
 	}
 	if !there {
 		if _, err := b.Store(ctx, message); err != nil {
 			return "", err
 		}
 	}
-	return rec.ID, b.confirm(ctx, m, rec, last.Sequence)
+	if !rec.Stored {
+		rec.Digest = digest(k.Request)
+		b.confirm(ctx, m, rec, last.Sequence)
+	}
+	return rec.ID, nil
 }
 
 // known reports whether a work message is stored, put off, or has a result: in
@@ -98,15 +101,12 @@ func (b *Bus) known(ctx context.Context, m *envelope.Message) (bool, error) {
 	return false, nil
 }
 
-// confirm notes that the message is stored. Another request may have done so.
-func (b *Bus) confirm(ctx context.Context, m *envelope.Message, rec record, last uint64) error {
+// confirm notes that the message is stored. If that fails, because another
+// request has done so or the store has no room, a repeat looks for the message.
+func (b *Bus) confirm(ctx context.Context, m *envelope.Message, rec record, last uint64) {
 	rec.Stored = true
 	m.Header = envelope.Header{envelope.HeaderFormat: {envelope.Format}, envelope.HeaderRecord: {rec.json()}}
-	_, err := b.StoreIf(ctx, m, last)
-	if errors.Is(err, ErrConflict) {
-		return nil
-	}
-	return err
+	_, _ = b.StoreIf(ctx, m, last)
 }
 
 func (k Key) record(id string) (*envelope.Message, record) {

@@ -21,36 +21,51 @@ type Orphan struct {
 }
 
 // Retire removes an orphan, after its undelivered calls have become dead
-// letters (TriggerRemoved). Events stay in the log; their pending retries go.
-// Nothing may be accepted for the trigger or pulled from it any more.
+// letters (TriggerRemoved); those that a gateway stores on an old snapshot
+// meanwhile are among them, or the next time. Events stay in the log; their
+// pending retries go. Nothing may be pulled for the trigger any more.
 func (l Layout) Retire(ctx context.Context, o Orphan, now time.Time) (buried int, err error) {
 	stream, err := l.Bus.js.Stream(ctx, o.Stream)
 	if err != nil {
 		return 0, explain(fmt.Sprintf("looking up stream %q", o.Stream), err)
 	}
-	if o.Stream == names.Work(o.Function.Namespace) {
-		filter := names.CallFilter(o.Function, o.Trigger)
-		// Schedules first: one that fires meanwhile is among the queued then.
-		for _, f := range []string{names.Schedule(filter), filter} {
-			n, err := l.bury(ctx, stream, f, o, now)
-			if buried += n; err != nil {
-				return buried, err
-			}
-		}
-	} else {
-		filter := names.EventRetryFilter(o.Function, o.Trigger)
-		for _, f := range []string{names.Schedule(filter), filter} {
-			if err := stream.Purge(ctx, jetstream.WithPurgeSubject(f)); err != nil {
-				return 0, explain(fmt.Sprintf("removing the retries of %q", o.Consumer), err)
-			}
-		}
+	clearing := l.buryCalls
+	if o.Stream == names.Events(o.Function.Namespace) {
+		clearing = l.purgeRetries
+	}
+	if buried, err = clearing(ctx, stream, o, now); err != nil {
+		return buried, err
 	}
 	if err := stream.DeleteConsumer(ctx, o.Consumer); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return buried, explain(fmt.Sprintf("removing consumer %q", o.Consumer), err)
 	}
+	late, err := clearing(ctx, stream, o, now)
+	return buried + late, err
+}
+
+func (l Layout) buryCalls(ctx context.Context, stream jetstream.Stream, o Orphan, now time.Time) (buried int, err error) {
+	filter := names.CallFilter(o.Function, o.Trigger)
+	// Schedules first: one that fires meanwhile is among the queued then.
+	for _, f := range []string{names.Schedule(filter), filter} {
+		n, err := l.bury(ctx, stream, f, o, now)
+		if buried += n; err != nil {
+			return buried, err
+		}
+	}
 	return buried, nil
 }
 
+func (l Layout) purgeRetries(ctx context.Context, stream jetstream.Stream, o Orphan, _ time.Time) (int, error) {
+	filter := names.EventRetryFilter(o.Function, o.Trigger)
+	for _, f := range []string{names.Schedule(filter), filter} {
+		if err := stream.Purge(ctx, jetstream.WithPurgeSubject(f)); err != nil {
+			return 0, explain(fmt.Sprintf("removing the retries of %q", o.Consumer), err)
+		}
+	}
+	return 0, nil
+}
+
+// bury makes dead letters of all calls on subjects that match filter.
 func (l Layout) bury(ctx context.Context, stream jetstream.Stream, filter string, o Orphan, now time.Time) (int, error) {
 	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(filter))
 	if err != nil {
@@ -58,29 +73,40 @@ func (l Layout) bury(ctx context.Context, stream jetstream.Stream, filter string
 	}
 	buried := 0
 	for subject := range info.State.Subjects {
-		m, err := l.Bus.Last(ctx, o.Stream, subject)
-		if errors.Is(err, ErrNotFound) {
-			continue // a schedule that fired in between
+		err := l.buryLast(ctx, subject, o, now)
+		for ; err == nil; err = l.buryLast(ctx, subject, o, now) {
+			buried++
 		}
-		if err != nil {
+		if !errors.Is(err, ErrNotFound) {
 			return buried, err
 		}
-		m.Subject = names.Unschedule(subject)
+	}
+	return buried, nil
+}
+
+// buryLast makes a dead letter of the last call on a subject. It returns
+// ErrNotFound if there is none, or no more: schedules fire meanwhile.
+func (l Layout) buryLast(ctx context.Context, subject string, o Orphan, now time.Time) error {
+	m, err := l.Bus.Last(ctx, o.Stream, subject)
+	if err != nil {
+		return err
+	}
+	m.Subject = names.Unschedule(subject)
+	item, _ := names.ParseWork(m.Subject)
+	c, err := l.Bus.result(ctx, o.Function.Namespace, item.ID)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if c.Result.State != envelope.Succeeded && c.Result.State != envelope.Failed { // else it was to be settled
 		v := delivery.Verdict{Action: delivery.Die, Reason: delivery.ReasonTriggerRemoved, Message: "its trigger or function was removed"}
 		if p, err := m.Progress(); err == nil {
 			v.Attempts = p.Attempts
 		}
 		if err := l.Bus.Bury(ctx, m, Ending{o.Function, o.Trigger, v, nil, now}); err != nil {
-			return buried, err
-		}
-		switch err := l.Bus.Delete(ctx, o.Stream, m.Sequence); {
-		case err == nil:
-			buried++
-		case !errors.Is(err, ErrNotFound): // it fired or was settled in between
-			return buried, err
+			return err
 		}
 	}
-	return buried, nil
+	return l.Bus.Delete(ctx, o.Stream, m.Sequence)
 }
 
 // Ending is how a message ended, for its result or dead letter.

@@ -79,7 +79,7 @@ func TestRetireCalls(t *testing.T) {
 		envelope.New("work.shop.queue.jobs.1", []byte("a job")), envelope.New(names.Mail(offers, "1"), []byte("a mail")))
 
 	all := orphans(t, b)
-	if len(all) != 1 {
+	if len(all) != 2 || all[0].Trigger != "redeem" || all[1].Trigger != "other" { // other has a call, and no consumer
 		t.Fatalf("orphans %v", all)
 	}
 	if n := retire(t, b, all[0]); n != 3 {
@@ -158,6 +158,26 @@ func TestRetireEventTrigger(t *testing.T) {
 	}
 	if _, err := raw(t, s).Consumer(t.Context(), "EV_shop", "offers_welcome"); !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		t.Errorf("the consumer: %v", err)
+	}
+}
+
+// A call that has ended, and whose message was not yet removed, keeps its result.
+func TestRetireKeepsResults(t *testing.T) {
+	b := start(t, onCall("redeem"))
+	store(t, b, call("1", "body"))
+	item, _ := names.ParseWork(call("1", "").Subject)
+	if err := b.StoreResult(t.Context(), item, envelope.Succeeded, bus.Ending{Verdict: delivery.Verdict{Attempts: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	retire(t, b, orphans(t, b)[0])
+	if c, err := b.FindCall(t.Context(), shop, "1"); err != nil || c.Result.State != envelope.Succeeded {
+		t.Errorf("result %+v, %v", c.Result, err)
+	}
+	if n := len(stored(t, b, "DEAD_shop", "dead.shop.>")); n != 0 {
+		t.Errorf("%d dead letters", n)
+	}
+	if _, err := b.Last(t.Context(), "WORK_shop", call("1", "").Subject); !errors.Is(err, bus.ErrNotFound) {
+		t.Errorf("its message: %v", err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/serviceful/serviceful/operator/internal/bus"
 	"github.com/serviceful/serviceful/operator/internal/delivery"
@@ -36,9 +37,12 @@ func (w *worker) call(waiting, calling context.Context, d *bus.Delivered, sub *w
 		if waiting.Err() != nil {
 			return delivery.Outcome{}, err
 		}
-		return delivery.Outcome{Problem: err.Error()}, nil
+		return delivery.Outcome{Problem: notStarted(err)}, nil
 	}
 	defer lease.Release()
+	if _, overdue := delivery.Overdue(sub.Policy, delivery.Message{Due: end.progress.First}, time.Now()); overdue {
+		return delivery.Outcome{Problem: "maxAge passed while it waited for an instance"}, nil
+	}
 	ctx, cancel := context.WithTimeout(calling, sub.Policy.Timeout) // from now on: there is a ready instance
 	defer cancel()
 	outcome, answer := invoke.Do(w.cfg.Transport, lease.Address, req.WithContext(ctx))
@@ -50,6 +54,16 @@ func (w *worker) call(waiting, calling context.Context, d *bus.Delivered, sub *w
 		end.events, outcome.Refused = w.answered(answer, sub.Function)
 	}
 	return outcome, nil
+}
+
+// notStarted says why there is no instance, without what the function wrote:
+// that is in its own log.
+func notStarted(err error) string {
+	var start *invoke.StartError
+	if errors.As(err, &start) {
+		return "the function did not start: " + start.Detail
+	}
+	return err.Error()
 }
 
 // request is the HTTP request that a message is; nil for an event that the

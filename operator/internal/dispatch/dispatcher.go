@@ -52,7 +52,8 @@ var (
 	_ EventLog = (*bus.Bus)(nil)
 )
 
-// Config is what a Dispatcher needs; all but Grace and Transport is required.
+// Config is what a Dispatcher needs; all but Transport, Grace and AckWait is
+// required.
 type Config struct {
 	Source    Source
 	Keeper    Keeper
@@ -62,6 +63,7 @@ type Config struct {
 	Snapshot  func() *wiring.Snapshot // the current one
 	Transport http.RoundTripper       // default: invoke.NewTransport
 	Grace     time.Duration           // for calls under way when it stops; default 10 s
+	AckWait   time.Duration           // of the consumers; default bus.AckWait
 	Logger    *slog.Logger
 }
 
@@ -81,6 +83,7 @@ func New(cfg Config) (*Dispatcher, error) {
 		cfg.Transport = invoke.NewTransport()
 	}
 	cfg.Grace = cmp.Or(cfg.Grace, 10*time.Second)
+	cfg.AckWait = cmp.Or(cfg.AckWait, bus.AckWait)
 	return &Dispatcher{cfg: cfg, workers: map[string]*worker{}}, nil
 }
 
@@ -93,7 +96,9 @@ func (d *Dispatcher) Apply(ctx context.Context, s *wiring.Snapshot) error {
 	defer d.mu.Unlock()
 	wanted := make(map[string]*wiring.Subscription, len(s.Subscriptions))
 	for _, sub := range s.Subscriptions {
-		wanted[sub.Key()] = sub
+		if !sub.Held {
+			wanted[sub.Key()] = sub
+		}
 	}
 	var gone []*worker
 	for key, w := range d.workers {

@@ -16,9 +16,6 @@ import (
 	"github.com/serviceful/serviceful/operator/internal/wiring"
 )
 
-// heartbeat is how often every message at work gives a sign of life.
-const heartbeat = bus.AckWait / 3
-
 // worker delivers the messages of one subscription. Two contexts bound it:
 // waiting ends when it stops, so that nothing new is called; calling ends Grace
 // later, so that calls under way are broken off.
@@ -88,8 +85,10 @@ func (w *worker) take(waiting, calling context.Context, d *bus.Delivered) {
 }
 
 // beat keeps the messages at work from being delivered again, until calls are
-// broken off.
+// broken off. Each gives its first sign of life after half of AckWait at the
+// latest.
 func (w *worker) beat(calling context.Context) {
+	heartbeat := w.cfg.AckWait / 3
 	tick := time.NewTicker(heartbeat)
 	defer tick.Stop()
 	for {
@@ -163,7 +162,7 @@ func (w *worker) settle(calling context.Context, d *bus.Delivered, sub *wiring.S
 			return
 		}
 	}
-	w.report(end)
+	w.report(d, sub, end)
 	_ = d.Ack() // a lost one is a duplicate, never a loss
 }
 
@@ -196,15 +195,19 @@ func (w *worker) keep(ctx context.Context, d *bus.Delivered, sub *wiring.Subscri
 		return err
 	default: // Die
 		if sub.Policy.Source == delivery.Mail {
-			last.Function, last.Trigger = item.Function, envelope.MailTrigger
+			last.Function, last.Trigger = item.Function, names.MailTrigger
 		}
 		return w.cfg.Keeper.Bury(ctx, &d.Message, last)
 	}
 }
 
-func (w *worker) report(end ending) {
+func (w *worker) report(d *bus.Delivered, sub *wiring.Subscription, end ending) {
 	v := end.verdict
-	pairs := []any{"origin", end.progress.Origin, "attempt", v.Attempts}
+	key, id := "id", end.progress.Origin
+	if sub.Policy.Source == delivery.Event {
+		key, id = "event_id", d.Header.Get("ce-id")
+	}
+	pairs := []any{key, id, "attempt", v.Attempts}
 	switch v.Action {
 	case delivery.Succeed:
 		w.log.Debug("delivered", pairs...)

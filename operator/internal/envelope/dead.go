@@ -14,7 +14,7 @@ const MaxDeadResponse = 64 << 10
 // beside it.
 type DeadLetter struct {
 	Function string        `json:"function"`
-	Trigger  string        `json:"trigger"` // "mail" for a mail
+	Trigger  string        `json:"trigger"` // names.MailTrigger for a mail
 	Subject  string        `json:"subject"` // where the message was
 	Origin   string        `json:"origin"`
 	Reason   string        `json:"reason"` // one of delivery's reasons
@@ -31,9 +31,6 @@ type LastResponse struct {
 	Body   []byte `json:"-"`      // cut at MaxDeadResponse
 	Length int    `json:"length"` // of Body, which follows the message's own body
 }
-
-// MailTrigger stands for the trigger in a mail's dead letter.
-const MailTrigger = "mail"
 
 // Dead is the message that keeps m as a dead letter: m's headers, its body
 // followed by that of the last answer, and d. Storing it twice stores it once.

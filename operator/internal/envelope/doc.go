@@ -3,5 +3,5 @@
 // dead letters into messages and back.
 //
 // It is values only: it never talks to NATS, takes the time as an argument, and
-// imports names, delivery and the standard library.
+// imports names and the standard library.
 package envelope

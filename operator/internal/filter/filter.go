@@ -116,8 +116,8 @@ func leaf(f v1alpha1.LeafFilter) (predicate, error) {
 // errors.
 func parseCESQL(expression string) (f eventfilter.Filter, err error) {
 	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("parsing %q: %v", expression, r)
+		if recover() != nil {
+			err = fmt.Errorf("%q is not a CloudEvents SQL expression", expression)
 		}
 	}()
 	return subscriptionsapi.NewCESQLFilter(expression)

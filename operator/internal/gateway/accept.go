@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"net/http"
 	"strings"
@@ -19,6 +20,7 @@ func (d *Door) accept(w http.ResponseWriter, r *http.Request, rt *wiring.Route, 
 	if err != nil {
 		return err
 	}
+	ctx := context.WithoutCancel(r.Context()) // it is here: storing does not stop half-way when the caller goes
 	removeConnectionHeaders(r.Header)
 	delete(r.Header, "Content-Length") // the body's own, always
 	setDefault(r.Header, "Traceparent", newTraceparent())
@@ -32,9 +34,9 @@ func (d *Door) accept(w http.ResponseWriter, r *http.Request, rt *wiring.Route, 
 	}
 	if key := r.Header.Get("Idempotency-Key"); key != "" {
 		same := bytes.Join([][]byte{[]byte(r.Method), []byte(req.Target), body}, []byte{'\n'})
-		id, err = d.cfg.Inbox.StoreOnce(r.Context(), bus.Key{Function: rt.Function, Scope: rt.Trigger, Value: key, Request: same}, id, call)
+		id, err = d.cfg.Inbox.StoreOnce(ctx, bus.Key{Function: rt.Function, Scope: rt.Trigger, Value: key, Request: same}, id, call)
 	} else {
-		_, err = d.cfg.Inbox.Store(r.Context(), m)
+		_, err = d.cfg.Inbox.Store(ctx, m)
 	}
 	if err != nil {
 		return err

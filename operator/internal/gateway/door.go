@@ -83,7 +83,12 @@ func New(cfg Config) (*Door, error) {
 
 // ServeHTTP serves one request.
 func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if err := d.serve(w, r); err != nil {
+	err := d.serve(w, r)
+	switch {
+	case err == nil:
+	case errors.Is(err, context.Canceled) && r.Context().Err() != nil:
+		panic(http.ErrAbortHandler) // the caller is gone
+	default:
 		serve.WriteProblem(w, explain(err))
 	}
 }

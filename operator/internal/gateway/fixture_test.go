@@ -38,7 +38,7 @@ var (
 	market = names.Function{Namespace: "market", Name: "market"}
 )
 
-const hastyTimeout = 300 * time.Millisecond
+const hastyTimeout = 500 * time.Millisecond
 
 func functions() []v1alpha1.Function {
 	return []v1alpha1.Function{
@@ -213,6 +213,18 @@ func (f *fixture) send(head, body string) reply {
 		head += fmt.Sprintf("\nContent-Length: %d", len(body))
 	}
 	return f.exchange(c, head, body)
+}
+
+// sendAll sends requests without a body at the same time.
+func (f *fixture) sendAll(heads ...string) []reply {
+	f.Helper()
+	replies := make([]reply, len(heads))
+	var all sync.WaitGroup
+	for i, head := range heads {
+		all.Go(func() { replies[i] = f.send(head, "") })
+	}
+	all.Wait()
+	return replies
 }
 
 // exchange writes a request to a connection and reads the answer.

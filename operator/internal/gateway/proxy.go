@@ -144,9 +144,7 @@ func answer(w http.ResponseWriter, resp *http.Response) {
 	removeConnectionHeaders(resp.Header)
 	h := w.Header()
 	maps.Copy(h, resp.Header)
-	if h["Content-Type"] == nil {
-		h["Content-Type"] = nil // present: nothing is guessed
-	}
+	keepContentType(h, resp.Header)
 	for key := range resp.Trailer {
 		h.Add("Trailer", key)
 	}
@@ -156,6 +154,14 @@ func answer(w http.ResponseWriter, resp *http.Response) {
 	}
 	for key, values := range resp.Trailer {
 		h[http.TrailerPrefix+key] = values
+	}
+}
+
+// keepContentType keeps net/http from guessing a type that the function did not
+// give: the header is present, and has no value.
+func keepContentType(h, answered http.Header) {
+	if answered["Content-Type"] == nil {
+		h["Content-Type"] = nil
 	}
 }
 
@@ -202,11 +208,15 @@ func (p proxy) upgrade(w http.ResponseWriter, r *http.Request, address string, t
 				}
 			}
 		},
-		Transport:      p.cfg.Transport,
-		FlushInterval:  -1,
-		ModifyResponse: func(*http.Response) error { timer.Stop(); return nil },
-		ErrorHandler:   func(_ http.ResponseWriter, r *http.Request, e error) { err = p.explain(r.Context(), r, rt, e) },
-		ErrorLog:       slog.NewLogLogger(p.cfg.Logger.Handler(), slog.LevelDebug),
+		Transport:     p.cfg.Transport,
+		FlushInterval: -1,
+		ModifyResponse: func(resp *http.Response) error {
+			timer.Stop()
+			keepContentType(w.Header(), resp.Header)
+			return nil
+		},
+		ErrorHandler: func(_ http.ResponseWriter, r *http.Request, e error) { err = p.explain(r.Context(), r, rt, e) },
+		ErrorLog:     slog.NewLogLogger(p.cfg.Logger.Handler(), slog.LevelDebug),
 	}
 	reverse.ServeHTTP(w, r)
 	return err

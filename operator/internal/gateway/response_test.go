@@ -144,7 +144,8 @@ func TestConnectionIsKept(t *testing.T) {
 			t.Fatalf("got %s %q", r.Status, r.body)
 		}
 	}
-	if first := <-remote; first != <-remote || first != <-remote {
+	first, second, third := <-remote, <-remote, <-remote
+	if first != second || first != third {
 		t.Error("the connection to the function was not kept")
 	}
 }

@@ -1,7 +1,7 @@
 // Package graph draws a wiring snapshot: who emits what to whom.
 //
 // It is pure: a snapshot in, the edges and their text as Mermaid or DOT out. It
-// imports wiring and names.
+// imports wiring, delivery and names.
 package graph
 
 import (
@@ -71,7 +71,7 @@ func Edges(s *wiring.Snapshot) []Edge {
 			out = append(out, Edge{function(f.Name), Node{Mail, ns, "mail"}, "", true})
 		}
 	}
-	slices.SortFunc(out, func(a, b Edge) int {
+	slices.SortStableFunc(out, func(a, b Edge) int {
 		return cmp.Or(compare(a.From, b.From), compare(a.To, b.To), cmp.Compare(a.Label, b.Label))
 	})
 	return slices.Compact(out)

@@ -23,8 +23,8 @@ const (
 	HeaderPath    = "Serviceful-Path-" // and the name of the path parameter
 )
 
-// EventRequest is an event as a POST to a function's path, in binary mode.
-// attempt counts the calls, this one included.
+// EventRequest is an event as a POST to a function's path (percent-encoded), in
+// binary mode. attempt counts the calls, this one included.
 func EventRequest(ctx context.Context, e *event.Event, path, trigger string, attempt int) *http.Request {
 	h := make(http.Header, len(e.Attributes)+3)
 	for _, a := range e.Attributes {
@@ -32,7 +32,11 @@ func EventRequest(ctx context.Context, e *event.Event, path, trigger string, att
 	}
 	h[HeaderTrigger] = []string{trigger}
 	h[HeaderAttempt] = []string{strconv.Itoa(attempt)}
-	return request(ctx, http.MethodPost, &url.URL{Scheme: "http", Path: path}, h, e.Data)
+	u := &url.URL{Scheme: "http", Path: path}
+	if decoded, err := url.PathUnescape(path); err == nil {
+		u.Path, u.RawPath = decoded, path
+	}
+	return request(ctx, http.MethodPost, u, h, e.Data)
 }
 
 // Stored is a request, without its body, in the form that CallRequest makes a

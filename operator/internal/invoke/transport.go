@@ -177,7 +177,7 @@ func (c *conn) send(req *http.Request) error {
 		host = req.URL.Host
 	}
 	for _, s := range [...]string{method, " ", req.URL.RequestURI(), " HTTP/1.1\r\nHost: ", host, "\r\n"} {
-		w.WriteString(s) // an error stays with w until Flush
+		_, _ = w.WriteString(s) // an error stays with w until Flush
 	}
 	for key, values := range req.Header {
 		switch key {
@@ -188,18 +188,18 @@ func (c *conn) send(req *http.Request) error {
 			if v == "" && key == "User-Agent" {
 				continue // net/http's sign for none
 			}
-			w.WriteString(key)
-			w.WriteString(": ")
-			w.WriteString(v)
-			w.WriteString("\r\n")
+			_, _ = w.WriteString(key)
+			_, _ = w.WriteString(": ")
+			_, _ = w.WriteString(v)
+			_, _ = w.WriteString("\r\n")
 		}
 	}
 	if req.ContentLength > 0 || method == http.MethodPost || method == http.MethodPut || method == http.MethodPatch {
-		w.WriteString("Content-Length: ")
-		w.Write(strconv.AppendInt(w.AvailableBuffer(), req.ContentLength, 10))
-		w.WriteString("\r\n")
+		_, _ = w.WriteString("Content-Length: ")
+		_, _ = w.Write(strconv.AppendInt(w.AvailableBuffer(), req.ContentLength, 10))
+		_, _ = w.WriteString("\r\n")
 	}
-	w.WriteString("\r\n")
+	_, _ = w.WriteString("\r\n")
 	if req.ContentLength > 0 {
 		n, err := io.Copy(w, req.Body)
 		if err == nil && n != req.ContentLength {

@@ -30,6 +30,10 @@ func BucketStream(namespace, bucket string) string { return "KV_" + Bucket(names
 // underscore.
 func Consumer(function, trigger string) string { return function + "_" + trigger }
 
+// MailTrigger stands for the trigger where there is none: in the dead letters
+// and Idempotency-Keys of a function's mail. No trigger can have this name.
+const MailTrigger = "_mail"
+
 // MailConsumer is the durable consumer that feeds a namespace's mail relay. No
 // trigger can have this name: a trigger's consumer contains an underscore.
 const MailConsumer = "mail"

@@ -3,7 +3,6 @@ package names
 import (
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -154,21 +153,4 @@ func selecting(filters []string, subject string) (out []string) {
 		}
 	}
 	return out
-}
-
-func TestLess(t *testing.T) {
-	want := []Function{{"a", "b"}, {"a", "c"}, {"ab", "a"}, {"b", "a"}}
-	got := []Function{want[2], want[0], want[3], want[1]}
-	slices.SortFunc(got, func(f, g Function) int {
-		switch {
-		case f.Less(g):
-			return -1
-		case g.Less(f):
-			return 1
-		}
-		return 0
-	})
-	if !slices.Equal(got, want) {
-		t.Errorf("sorted: %v, want %v", got, want)
-	}
 }

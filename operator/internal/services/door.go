@@ -135,6 +135,7 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request, path string) error 
 	if err != nil {
 		return err
 	}
+	r = r.WithContext(context.WithoutCancel(r.Context())) // what has begun is not cut in half when the function is killed
 	h, params, ok := d.routes.Match(r.Method, path)
 	if !ok {
 		if allowed := d.routes.Allowed(path); len(allowed) > 0 {

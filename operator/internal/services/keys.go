@@ -109,12 +109,12 @@ func (d *Door) listKeys(w http.ResponseWriter, r *http.Request, c caller) error 
 		}
 	}
 	if s := q.Get("after"); s != "" {
-		if after, err = strconv.ParseUint(s, 10, 64); err != nil {
+		if after, err = strconv.ParseUint(s, 10, 63); err != nil {
 			return serve.NewProblem(http.StatusBadRequest, "malformed-query", "after %q: what an earlier answer gave as next", s)
 		}
 	}
 	prefix := q.Get("prefix")
-	if rest := strings.TrimSuffix(prefix, "."); rest != "" && !names.ValidKey(rest) {
+	if prefix != "" && !names.ValidKey(strings.TrimSuffix(prefix, ".")) {
 		return serve.NewProblem(http.StatusBadRequest, "malformed-key", "prefix %q: %s", prefix, names.KeyRule)
 	}
 	keys, next, err := d.cfg.Buckets.Keys(r.Context(), c.Name.Namespace, bucket, prefix, limit, after)

@@ -37,7 +37,7 @@ func (d *Door) sendMail(w http.ResponseWriter, r *http.Request, c caller) error 
 	}
 	id := strings.ToLower(rand.Text())
 	if key := r.Header.Get(HeaderIdempotencyKey); key != "" {
-		id, err = d.cfg.Outbox.StoreOnce(r.Context(), bus.Key{Function: c.Name, Scope: "mail", Value: key, Request: body}, id, stored)
+		id, err = d.cfg.Outbox.StoreOnce(r.Context(), bus.Key{Function: c.Name, Scope: names.MailTrigger, Value: key, Request: body}, id, stored)
 	} else {
 		_, err = d.cfg.Outbox.Store(r.Context(), stored(id))
 	}

@@ -83,13 +83,13 @@ func (c *compiler) function(fn *v1alpha1.Function) {
 	for _, b := range fn.Spec.Bindings {
 		switch {
 		case b.KeyValue != nil:
-			f.Buckets[b.KeyValue.Bucket] = max(f.Buckets[b.KeyValue.Bucket], access(b.KeyValue.Access))
-		case b.Mail != nil && !f.Mail:
+			f.Buckets[b.KeyValue.Bucket] = cmp.Or(b.KeyValue.Access, v1alpha1.DefaultAccess)
+		case b.Mail != nil:
 			f.Mail = true
-			c.mail(fn.Namespace)
 		}
 	}
 	c.out.Functions[f.Name] = f
+	c.mail(fn.Namespace) // for every one: mail that was accepted goes out, whoever is left
 	for i := range fn.Spec.Triggers {
 		t := &fn.Spec.Triggers[i]
 		switch {
@@ -99,12 +99,6 @@ func (c *compiler) function(fn *v1alpha1.Function) {
 			c.event(fn, f.Name, t)
 		}
 	}
-}
-
-// access is the access a binding gives: ReadWrite unless it says Read. The two
-// words happen to sort by what they allow, so max of them is their union.
-func access(a v1alpha1.Access) v1alpha1.Access {
-	return cmp.Or(a, v1alpha1.AccessReadWrite)
 }
 
 func (c *compiler) problem(f names.Function, trigger, reason, format string, args ...any) {
@@ -120,11 +114,10 @@ func (c *compiler) http(fn *v1alpha1.Function, f names.Function, t *v1alpha1.Tri
 		c.problem(f, t.Name, v1alpha1.ReasonInvalidRoute, "its path %q: %v", t.HTTP.Path, err)
 		return
 	}
-	if !c.claim(fn, f, t, r, patterns) {
-		return
+	if c.claim(fn, f, t, r, patterns) {
+		c.out.claimed = append(c.out.claimed, r)
 	}
-	c.out.claimed = append(c.out.claimed, r)
-	if t.HTTP.Async {
+	if t.HTTP.Async { // also without a route: calls that were accepted are made
 		c.out.Subscriptions = append(c.out.Subscriptions, callSubscription(fn, f, t))
 	}
 }

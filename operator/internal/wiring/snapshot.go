@@ -79,6 +79,7 @@ type Subscription struct {
 	Concurrency int      // messages in flight over all dispatchers
 	Policy      delivery.Policy
 	Match       func(*event.Event) bool // nil: every event
+	Held        bool                    // it keeps its messages and is not called
 }
 
 // Key names a subscription in its stream's namespace.

@@ -50,8 +50,7 @@ func callSubscription(fn *v1alpha1.Function, f names.Function, t *v1alpha1.Trigg
 func (c *compiler) event(fn *v1alpha1.Function, f names.Function, t *v1alpha1.Trigger) {
 	match, err := filter.Compile(t.Event.Filters)
 	if err != nil {
-		c.problem(f, t.Name, v1alpha1.ReasonInvalidFilter, "its filters: %v", err)
-		return
+		c.problem(f, t.Name, v1alpha1.ReasonInvalidFilter, "its events wait until its filters are mended: %v", err)
 	}
 	s := &Subscription{
 		Function: f, Trigger: t.Name, Types: distinct(t.Event.Types), Path: t.Path,
@@ -59,6 +58,7 @@ func (c *compiler) event(fn *v1alpha1.Function, f names.Function, t *v1alpha1.Tr
 		Concurrency: concurrency(fn, t),
 		Policy:      policy(fn, t, delivery.Event),
 		Match:       match,
+		Held:        err != nil,
 	}
 	if s.Path == "" {
 		s.Path = "/"

@@ -75,7 +75,7 @@ func (d *Dir) Ages(functions []names.Function, now time.Time) (map[names.Functio
 		err = json.Unmarshal(data, &known)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("reading the ages of functions: %w", err)
+		return nil, fmt.Errorf("reading the ages of functions in %s: %w; remove the file to begin anew", d.Path(agesFile), err)
 	}
 	out := make(map[names.Function]time.Time, len(functions))
 	kept := make(map[string]time.Time, len(functions))

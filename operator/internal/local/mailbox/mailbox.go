@@ -79,5 +79,6 @@ func (b *Mailbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	slices.SortStableFunc(mails, func(a, b view) int { return a.Time.Compare(b.Time) })
 	serve.WriteJSON(w, http.StatusOK, mails)
 }

@@ -1,0 +1,174 @@
+package dispatch_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/serviceful/serviceful/operator/api/v1alpha1"
+	"github.com/serviceful/serviceful/operator/internal/event"
+)
+
+// gauge counts the calls under way and remembers the most.
+type gauge struct {
+	mu        sync.Mutex
+	now, most int
+}
+
+func (g *gauge) change(n int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.now += n
+	g.most = max(g.most, g.now)
+}
+
+func (g *gauge) read() (now, most int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.now, g.most
+}
+
+// around counts a handler's calls while they are under way.
+func (g *gauge) around(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		g.change(1)
+		defer g.change(-1)
+		h(w, r)
+	}
+}
+
+// someEvents are n events of the type in.a; their ids count from 0.
+func someEvents(n int) []*event.Event {
+	out := make([]*event.Event, n)
+	for i := range out {
+		out[i] = newEvent("in.a", fmt.Sprint(i))
+	}
+	return out
+}
+
+func TestConcurrency(t *testing.T) {
+	const messages, limit = 200, 5
+	for source, trigger := range map[string]v1alpha1.Trigger{
+		"event": onEvent("redeem", quick(concurrency(limit)), "in.a"), "call": onCall("redeem", quick(concurrency(limit))),
+	} {
+		t.Run(source, func(t *testing.T) {
+			var g gauge
+			full := make(chan struct{})
+			r := newRig(t, g.around(func(w http.ResponseWriter, _ *http.Request) { <-full }), []v1alpha1.Trigger{trigger})
+			if source == "event" {
+				r.publish(someEvents(messages)...)
+			} else {
+				for i := range messages {
+					r.accept(fmt.Sprint(i))
+				}
+			}
+			eventually(t, "as many calls as may be", func() bool { now, _ := g.read(); return now == limit })
+			close(full)
+			r.settled()
+			if _, most := g.read(); most != limit {
+				t.Errorf("%d calls at once, want %d", most, limit)
+			}
+			if n := len(r.function.calls()); n != messages {
+				t.Errorf("%d calls of %d messages", n, messages)
+			}
+		})
+	}
+}
+
+// Two dispatchers have one limit between them.
+func TestConcurrencyOverAllDispatchers(t *testing.T) {
+	const messages, limit = 100, 4
+	var g gauge
+	full := make(chan struct{})
+	r := newRig(t, g.around(func(http.ResponseWriter, *http.Request) { <-full }), []v1alpha1.Trigger{onEvent("welcome", quick(concurrency(limit)), "in.a")})
+	first := r.dispatcher
+	t.Cleanup(first.Stop)
+	r.start()
+	r.publish(someEvents(messages)...)
+	eventually(t, "as many calls as may be", func() bool { now, _ := g.read(); return now == limit })
+	close(full)
+	r.settled()
+	if _, most := g.read(); most != limit || len(r.function.calls()) != messages {
+		t.Errorf("%d calls at once, %d of %d messages", most, len(r.function.calls()), messages)
+	}
+}
+
+// A changed limit holds from the next message on.
+func TestConcurrencyIsRaised(t *testing.T) {
+	const messages, limit = 40, 8
+	var g gauge
+	full := make(chan struct{})
+	r := newRig(t, g.around(func(http.ResponseWriter, *http.Request) { <-full }), []v1alpha1.Trigger{onEvent("welcome", quick(concurrency(1)), "in.a")})
+	r.publish(someEvents(messages)...)
+	eventually(t, "one call", func() bool { now, _ := g.read(); return now == 1 })
+	r.apply(onEvent("welcome", quick(concurrency(limit)), "in.a"))
+	r.dispatch()
+	eventually(t, "as many calls as may be now", func() bool { now, _ := g.read(); return now == limit })
+	close(full)
+	r.settled()
+	if _, most := g.read(); most != limit || len(r.function.calls()) != messages {
+		t.Errorf("%d calls at once, %d of %d messages", most, len(r.function.calls()), messages)
+	}
+}
+
+// Calls and starts that take longer than AckWait are not made again.
+func TestLongCalls(t *testing.T) {
+	const messages = 10
+	slow := func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-time.After(2500 * time.Millisecond): // AckWait is a second
+		case <-r.Context().Done():
+		}
+		w.WriteHeader(http.StatusNoContent)
+	}
+	r := newRig(t, slow, []v1alpha1.Trigger{onEvent("welcome", quick(), "in.a"), onCall("redeem", quick())}, withAckWait)
+	r.publish(someEvents(messages)...)
+	for i := range messages {
+		r.accept(fmt.Sprint(i))
+	}
+	r.settled()
+	if n := len(r.function.calls()); n != 2*messages {
+		t.Errorf("%d calls of %d messages", n, 2*messages)
+	}
+	for _, c := range []struct{ stream, name string }{{"EV_shop", "offers_welcome"}, {"WORK_shop", "offers_redeem"}} {
+		if info := r.consumer(c.stream, c.name); info.NumRedelivered != 0 || info.Delivered.Consumer != messages {
+			t.Errorf("%s: %d deliveries, %d of them again", c.name, info.Delivered.Consumer, info.NumRedelivered)
+		}
+	}
+}
+
+// Messages that fail do not keep others of their trigger waiting.
+func TestFailingMessagesStandAside(t *testing.T) {
+	const failing, healthy = 1000, 300
+	answer := func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.Header.Get("Ce-Id"), "bad") {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	}
+	d := quick(retry(100), backoff("PT5M"), concurrency(5))
+	r := newRig(t, answer, []v1alpha1.Trigger{onEvent("welcome", d, "in.a")})
+	var all []*event.Event
+	for i := range failing {
+		all = append(all, newEvent("in.a", fmt.Sprint("bad", i)))
+	}
+	r.publish(all...)
+	r.publish(someEvents(healthy)...)
+	delivered := map[string]bool{}
+	eventually(t, "all healthy messages are delivered", func() bool {
+		clear(delivered)
+		for _, c := range r.function.calls() {
+			if id := c.header.Get("Ce-Id"); !strings.HasPrefix(id, "bad") {
+				delivered[id] = true
+			}
+		}
+		return len(delivered) == healthy
+	})
+	// Each failing one is put off, or about to be.
+	eventually(t, "all failing messages wait", func() bool { return r.putOff("EV_shop") >= failing*9/10 })
+	if dead := r.dead("welcome"); len(dead) != 0 {
+		t.Errorf("%d dead letters", len(dead))
+	}
+}
