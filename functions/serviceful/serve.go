@@ -39,7 +39,9 @@ func Serve(handler http.Handler) error {
 	drain, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
 	err := server.Shutdown(drain)
-	_ = <-ended // http.ErrServerClosed: it was shut down
+	if why := <-ended; err == nil && !errors.Is(why, http.ErrServerClosed) {
+		err = why
+	}
 	if err != nil {
 		return fmt.Errorf("finishing running calls: %w", err)
 	}

@@ -97,12 +97,12 @@ func TestAnswers(t *testing.T) {
 		"499_which_is_none_of_HTTPs":     {answers{answer(499, "no")}, rejected(499), failed(499)},
 		"600_which_is_not_even_a_status": {answers{answer(600, "no")}, usedUp(600), usedUp(600)},
 	}
-	answer := map[string]http.HandlerFunc{} // by message
+	respond := map[string]http.HandlerFunc{} // by message
 	for name, test := range tests {
-		answer["event "+name], answer["call "+name] = inTurn(test.answers...), inTurn(test.answers...)
+		respond["event "+name], respond["call "+name] = inTurn(test.answers...), inTurn(test.answers...)
 	}
 	d := quick(timeout("PT0.3S"))
-	r := newRig(t, func(w http.ResponseWriter, r *http.Request) { answer[messageID(r.Header)](w, r) },
+	r := newRig(t, func(w http.ResponseWriter, r *http.Request) { respond[messageID(r.Header)](w, r) },
 		[]v1alpha1.Trigger{onEvent("welcome", d, "in.a"), onCall("redeem", d)})
 	for name := range tests {
 		r.publish(newEvent("in.a", name))

@@ -148,7 +148,7 @@ func TestNothingIsLost(t *testing.T) {
 	q := quick(retry(3), timeout("PT0.2S"), concurrency(10))
 	l.apply(onEvent("welcome", q, "in.*"), onCall("redeem", q))
 	l.begin()
-	t.Cleanup(func() { l.dispatcher.Stop() })
+	defer func() { l.dispatcher.Stop() }()
 
 	var accepting sync.WaitGroup
 	accepting.Go(func() {

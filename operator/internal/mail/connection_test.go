@@ -75,6 +75,9 @@ func TestSendStaleConnection(t *testing.T) {
 			if err := s.Send(t.Context(), message()); err != nil {
 				t.Errorf("Send: %v", err)
 			}
+			if len(sink.Messages()) == 0 {
+				t.Error("the second mail did not arrive")
+			}
 		})
 	}
 }
