@@ -126,7 +126,7 @@ func (s *stack) startProcesses() (err error) {
 		s.processes.Stop(ctx)
 	})
 	s.deployer, err = deploy.New(deploy.Config{
-		Dir: s.data.Path("."), Roots: s.o.folders, Processes: s.processes, Progress: s.o.out, Logger: s.log,
+		Dir: s.data.Path("."), Roots: s.o.folders, NoWatch: s.o.noWatch, Processes: s.processes, Progress: s.o.out, Logger: s.log,
 	})
 	return err
 }

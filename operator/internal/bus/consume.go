@@ -40,7 +40,8 @@ const resumePause = time.Second
 // one after the other. At most max are asked for ahead; the consumer's
 // MaxAckPending bounds those not yet settled. If the consumer is removed and
 // made again, it goes on. stop ends the pulling; messages that arrived are still
-// handled before it returns, and none after.
+// handled before it returns, and none after. One that the server is handing out
+// at that moment comes back after AckWait.
 func (b *Bus) Consume(ctx context.Context, stream, consumer string, max int, handle func(*Delivered)) (stop func(), err error) {
 	p := &pulling{bus: b, stream: stream, consumer: consumer, max: max, handle: handle}
 	first, err := p.begin(ctx)

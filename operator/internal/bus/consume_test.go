@@ -1,8 +1,9 @@
 package bus_test
 
 import (
+	"errors"
 	"fmt"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,19 +25,36 @@ func TestRelease(t *testing.T) {
 	}
 }
 
-// What the server has handed out when the pulling ends was handled, and nothing
-// is handled after.
-func TestStopHandlesWhatArrived(t *testing.T) {
-	s := natstest.Server(t)
-	b, js := natstest.Connect(t, s), raw(t, s)
-	layOut(t, b, onCall("redeem"))
-	for i := range 500 {
-		store(t, b, call(fmt.Sprint(i), "body"))
+// When the pulling has ended nothing is handled any more, and nothing is lost by
+// an end in the middle.
+func TestStopWhileMessagesCome(t *testing.T) {
+	const messages = 500
+	srv := natstest.Server(t)
+	b := natstest.Connect(t, srv)
+	js := raw(t, srv)
+	s := layOut(t, b, onCall("redeem"))
+	if err := (bus.Layout{Bus: b, AckWait: 500 * time.Millisecond}).Apply(t.Context(), s); err != nil {
+		t.Fatal(err)
 	}
-	for round := range 10 {
-		var handled atomic.Int64
+	for i := range messages {
+		store(t, b, call(fmt.Sprint(i), fmt.Sprint(i)))
+	}
+	var mu sync.Mutex
+	handled, late := map[string]bool{}, 0
+	count := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(handled)
+	}
+	for count() < messages {
+		before, stopped := count(), false
 		stop, err := b.Consume(t.Context(), "WORK_shop", "offers_redeem", 7, func(d *bus.Delivered) {
-			handled.Add(1)
+			mu.Lock()
+			defer mu.Unlock()
+			handled[string(d.Body)] = true
+			if stopped {
+				late++
+			}
 			if err := d.Ack(); err != nil {
 				t.Error(err)
 			}
@@ -44,16 +62,21 @@ func TestStopHandlesWhatArrived(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "some are handled", func() bool { return handled.Load() > int64(round) })
-		stop()
-		n := handled.Load()
-		eventually(t, "all that were handed out are settled", func() bool {
-			c, err := js.Consumer(t.Context(), "WORK_shop", "offers_redeem")
-			return err == nil && c.CachedInfo().NumAckPending == 0
-		})
-		if late := handled.Load() - n; late > 0 {
-			t.Errorf("%d were handled after the end", late)
+		began := time.Now()
+		for count() < min(before+50, messages) {
+			if time.Since(began) > 5*time.Second {
+				c, _ := js.Consumer(t.Context(), "WORK_shop", "offers_redeem")
+				st, _ := js.Stream(t.Context(), "WORK_shop")
+				t.Fatalf("count %d before %d: %+v\n%+v", count(), before, *c.CachedInfo(), st.CachedInfo().State)
+			}
 		}
+		stop()
+		mu.Lock()
+		stopped = true
+		mu.Unlock()
+	}
+	if late > 0 {
+		t.Errorf("%d were handled after the end", late)
 	}
 }
 
@@ -65,6 +88,10 @@ func TestConsumeGoesOnWithANewConsumer(t *testing.T) {
 	in := arrivals(t, b, "WORK_shop", "offers_redeem")
 	store(t, b, call("1", "before"))
 	next(t, in)
+	eventually(t, "it is settled", func() bool {
+		_, err := b.Last(t.Context(), "WORK_shop", call("1", "").Subject)
+		return errors.Is(err, bus.ErrNotFound)
+	})
 	stream, err := raw(t, s).Stream(t.Context(), "WORK_shop")
 	if err != nil {
 		t.Fatal(err)

@@ -49,7 +49,7 @@ func TestApply(t *testing.T) {
 // change on all go the new way.
 func TestApplyUnderLoad(t *testing.T) {
 	const rounds, perRound = 10, 40
-	r := newRig(t, status(200), []v1alpha1.Trigger{onEvent("welcome", quick(), "in.a"), onEvent("flickers", quick(), "in.a")})
+	r := newRig(t, status(200), []v1alpha1.Trigger{onEvent("welcome", quick(), "in.a"), onEvent("flickers", quick(), "in.a")}, withAckWait)
 	var publishing sync.WaitGroup
 	publishing.Go(func() {
 		for i := range rounds * perRound {

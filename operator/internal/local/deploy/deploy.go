@@ -35,6 +35,8 @@ type Config struct {
 	Dir string
 	// Roots are the folders or files in which manifests are looked for.
 	Roots []string
+	// NoWatch follows no changes: Watch must not be called.
+	NoWatch bool
 	// Processes run what was built. Who stops them is the caller's matter.
 	Processes *process.Processes
 	// Progress gets a line when a build begins and ends; nil discards them.
@@ -79,7 +81,7 @@ type Deployer struct {
 }
 
 // New begins to watch the roots, so that no change after it is missed. Watch must
-// be called once, to tell them and to end it.
+// be called once, to tell them and to end it; with NoWatch neither happens.
 func New(config Config) (*Deployer, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
@@ -88,14 +90,18 @@ func New(config Config) (*Deployer, error) {
 	if err != nil {
 		return nil, err
 	}
-	watcher, err := watch.New(watch.Config{Roots: config.Roots, Ignore: []string{config.Dir}, Logger: config.Logger})
+	d := &Deployer{
+		config: config, builder: builder,
+		plans: map[names.Function]Plan{}, restarts: map[names.Function]int{}, made: map[names.Function]time.Time{},
+	}
+	if config.NoWatch {
+		return d, nil
+	}
+	d.watcher, err = watch.New(watch.Config{Roots: config.Roots, Ignore: []string{config.Dir}, Logger: config.Logger})
 	if err != nil {
 		return nil, err
 	}
-	return &Deployer{
-		config: config, builder: builder, watcher: watcher,
-		plans: map[names.Function]Plan{}, restarts: map[names.Function]int{}, made: map[names.Function]time.Time{},
-	}, nil
+	return d, nil
 }
 
 // Apply makes deployments the Functions of this laptop: it builds them, replaces
