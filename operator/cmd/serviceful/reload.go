@@ -120,9 +120,10 @@ func (s *stack) retire(ctx context.Context, snapshot *wiring.Snapshot) error {
 func (s *stack) run(ctx context.Context) error {
 	s.wired.Store(true)
 	s.introduce()
-	var resting sync.WaitGroup
-	resting.Go(func() { s.giveMemoryBack(ctx) })
-	defer resting.Wait()
+	var watching sync.WaitGroup
+	watching.Go(func() { s.giveMemoryBack(ctx) })
+	watching.Go(func() { s.guard(ctx) })
+	defer watching.Wait()
 	if s.o.noWatch {
 		<-ctx.Done()
 	} else {

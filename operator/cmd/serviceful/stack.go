@@ -136,9 +136,10 @@ func (s *stack) startServices() error {
 	if err != nil {
 		return err
 	}
+	in := bus.Inlet{Bus: b, Room: s.nats.Room}
 	box := &mailbox.Mailbox{Bus: b, Namespaces: func() map[string]bool { return s.snapshot.Load().Namespaces() }}
 	door, err := services.New(services.Config{
-		Identifier: &s.tokens, Events: b, Buckets: b, Outbox: b, Snapshot: s.snapshot.Load, Ready: s.ready,
+		Identifier: &s.tokens, Events: in, Buckets: in, Outbox: in, Snapshot: s.snapshot.Load, Ready: s.ready,
 		MaxBody: int64(s.o.maxAsync), MailFrom: s.o.mailFrom, Mailbox: box,
 	})
 	if err != nil {
@@ -178,7 +179,7 @@ func (s *stack) startGateway() error {
 		return err
 	}
 	door, err := gateway.New(gateway.Config{
-		World: s.processes, Inbox: b, Calls: b, Snapshot: s.snapshot.Load, Ready: s.ready,
+		World: s.processes, Inbox: bus.Inlet{Bus: b, Room: s.nats.Room}, Calls: b, Snapshot: s.snapshot.Load, Ready: s.ready,
 		SyncBody: int64(s.o.maxBody), AsyncBody: int64(s.o.maxAsync), Logger: s.log,
 	})
 	if err != nil {
@@ -218,7 +219,27 @@ func (s *stack) ready() error {
 		return errors.New("the functions are not wired yet")
 	}
 	if !s.nats.Healthy() {
-		return errors.New("the message store is disabled: the disk is full or broken; make room and start again")
+		return errBroken
 	}
 	return nil
+}
+
+var errBroken = errors.New("nothing can be stored: the disk is full or broken; make room and start again")
+
+// guard tells those who do not ask /readyz, once, that nothing can be stored any
+// more. A stream that is being made is not healthy either, for a moment.
+func (s *stack) guard(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for failed := 0; failed < 3; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if failed++; s.nats.Healthy() {
+			failed = 0
+		}
+	}
+	s.log.Error("not ready any more", "error", errBroken)
 }

@@ -66,9 +66,16 @@ func (e *Embedded) Connect(name string) (*nats.Conn, error) {
 	return nc, nil
 }
 
-// Healthy reports whether JetStream still works: a full disk disables it for
-// good.
-func (e *Embedded) Healthy() bool { return e.server.JetStreamEnabled() }
+// Healthy reports whether everything can be stored. An error of the disk, such as
+// a full one, freezes a stream until the next start.
+func (e *Embedded) Healthy() bool { return e.server.Healthz(nil).Error == "" }
+
+// Room is how many bytes may still be accepted from outside: the last eighth of
+// the store is for what work under way leaves behind.
+func (e *Embedded) Room() int64 {
+	limit := e.server.JetStreamConfig().MaxStore
+	return limit - limit/8 - int64(e.server.GlobalAccount().JetStreamUsage().Store)
+}
 
 // Stop writes everything out and waits until the server has ended.
 func (e *Embedded) Stop() {
