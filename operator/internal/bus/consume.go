@@ -37,11 +37,16 @@ const drainTimeout = time.Second
 const resumePause = time.Second
 
 // Consume pulls the messages of a durable consumer and calls handle with each,
-// one after the other. At most max are asked for ahead; the consumer's
-// MaxAckPending bounds those not yet settled. If the consumer is removed and
-// made again, it goes on. stop ends the pulling; messages that arrived are still
-// handled before it returns, and none after. One that the server is handing out
-// at that moment comes back after AckWait.
+// one after the other. If the consumer is removed and made again, it goes on.
+//
+// At most max are asked for ahead; the consumer's MaxAckPending bounds those not
+// yet settled. With a small max the pulling may stand still for half a minute:
+// nats.go does not ask again when all that it asked for were handled before it
+// has noted that it asked.
+//
+// stop ends the pulling; messages that arrived are still handled before it
+// returns, and none after. One that the server is handing out at that moment
+// comes back after AckWait.
 func (b *Bus) Consume(ctx context.Context, stream, consumer string, max int, handle func(*Delivered)) (stop func(), err error) {
 	p := &pulling{bus: b, stream: stream, consumer: consumer, max: max, handle: handle}
 	first, err := p.begin(ctx)

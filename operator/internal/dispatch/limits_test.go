@@ -3,6 +3,7 @@ package dispatch_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -75,6 +76,20 @@ func TestConcurrency(t *testing.T) {
 				t.Errorf("%d calls of %d messages", n, messages)
 			}
 		})
+	}
+}
+
+// With a limit of one, the next message comes as soon as the last is settled.
+func TestOneAtATime(t *testing.T) {
+	const messages = 3000
+	var g gauge
+	r := newRig(t, g.around(status(204)), []v1alpha1.Trigger{onEvent("welcome", quick(concurrency(1)), "in.a")})
+	for all := range slices.Chunk(someEvents(messages), 1000) {
+		r.publish(all...)
+	}
+	r.settled()
+	if _, most := g.read(); most != 1 || len(r.function.calls()) != messages {
+		t.Errorf("%d calls at once, %d of %d messages", most, len(r.function.calls()), messages)
 	}
 }
 

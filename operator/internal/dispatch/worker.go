@@ -16,6 +16,10 @@ import (
 	"github.com/serviceful/serviceful/operator/internal/wiring"
 )
 
+// askAhead is how many messages are asked for ahead, at least (bus.Consume says
+// why); how many come is for the consumer's MaxAckPending to bound.
+const askAhead = 500
+
 // worker delivers the messages of one subscription. Two contexts bound it:
 // waiting ends when it stops, so that nothing new is called; calling ends Grace
 // later, so that calls under way are broken off.
@@ -48,7 +52,7 @@ func (w *worker) start(ctx context.Context) error {
 	w.uncall, w.unwait = uncall, unwait
 	w.heart.Go(func() { w.beat(calling) })
 	sub := w.sub.Load()
-	pull, err := w.cfg.Source.Consume(ctx, sub.Stream, sub.Consumer, sub.Concurrency, func(d *bus.Delivered) { w.take(waiting, calling, d) })
+	pull, err := w.cfg.Source.Consume(ctx, sub.Stream, sub.Consumer, max(sub.Concurrency, askAhead), func(d *bus.Delivered) { w.take(waiting, calling, d) })
 	if err != nil {
 		w.uncall()
 		w.heart.Wait()
