@@ -45,8 +45,7 @@ const resumePause = time.Second
 // has noted that it asked.
 //
 // stop ends the pulling; messages that arrived are still handled before it
-// returns, and none after. One that the server is handing out at that moment
-// comes back after AckWait.
+// returns, and none after: one that comes late is handed back.
 func (b *Bus) Consume(ctx context.Context, stream, consumer string, max int, handle func(*Delivered)) (stop func(), err error) {
 	p := &pulling{bus: b, stream: stream, consumer: consumer, max: max, handle: handle}
 	first, err := p.begin(ctx)
@@ -90,9 +89,11 @@ func (p *pulling) begin(ctx context.Context) (jetstream.ConsumeContext, error) {
 func (p *pulling) take(msg jetstream.Msg) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.stopped {
-		p.handle(delivered(msg))
+	if p.stopped {
+		_ = msg.Nak() // a lost one is delivered again after AckWait
+		return
 	}
+	p.handle(delivered(msg))
 }
 
 // keep pulls until ctx ends. nats.go ends a pulling for good when its consumer

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/serviceful/serviceful/operator/api/v1alpha1"
-	"github.com/serviceful/serviceful/operator/internal/bus"
 	"github.com/serviceful/serviceful/operator/internal/dispatch"
 	"github.com/serviceful/serviceful/operator/internal/event"
 )
@@ -113,8 +112,8 @@ func TestApplyBeforeTheConsumerIsThere(t *testing.T) {
 	eventually(t, "both are called", func() bool { return len(r.function.calls()) == 3 })
 }
 
-// soon bounds what happens at once; it is far below AckWait.
-const soon = bus.AckWait / 3
+// patient makes nothing come back by itself while a test runs.
+func patient(r *rig) { r.layout.AckWait, r.config.AckWait = time.Hour, time.Hour }
 
 // What waits for an instance when the dispatcher stops goes to the next one at
 // once, and no attempt is counted.
@@ -122,7 +121,7 @@ func TestStopHandsBackWhatWaits(t *testing.T) {
 	const messages = 20
 	var starting sync.WaitGroup
 	starting.Add(2 * messages)
-	r := newRig(t, status(200), []v1alpha1.Trigger{onEvent("welcome", quick(), "in.a"), onCall("redeem", quick())}, func(r *rig) {
+	r := newRig(t, status(200), []v1alpha1.Trigger{onEvent("welcome", quick(), "in.a"), onCall("redeem", quick())}, patient, func(r *rig) {
 		r.world.acquire = func(ctx context.Context) (string, error) {
 			starting.Done()
 			<-ctx.Done()
@@ -134,17 +133,10 @@ func TestStopHandsBackWhatWaits(t *testing.T) {
 		r.accept(fmt.Sprint(i))
 	}
 	starting.Wait()
-	stopped := time.Now()
 	r.dispatcher.Stop()
-	if took := time.Since(stopped); took > soon {
-		t.Errorf("stopping took %v", took)
-	}
 	r.world.acquire = func(context.Context) (string, error) { return r.function.address(), nil }
 	r.start()
 	r.settled()
-	if took := time.Since(stopped); took > soon {
-		t.Errorf("they were delivered after %v", took)
-	}
 	calls := r.function.calls()
 	for _, c := range calls {
 		if a := c.header.Get("Serviceful-Attempt"); a != "1" {
@@ -192,19 +184,16 @@ func TestStopLetsCallsEnd(t *testing.T) {
 func TestStopBreaksLongCallsOff(t *testing.T) {
 	const messages = 20
 	var g gauge
-	r := newRig(t, g.around(hang), []v1alpha1.Trigger{onEvent("welcome", quick(), "in.a")}, func(r *rig) { r.config.Grace = 100 * time.Millisecond })
+	r := newRig(t, g.around(hang), []v1alpha1.Trigger{onEvent("welcome", quick(), "in.a")}, patient, func(r *rig) { r.config.Grace = 100 * time.Millisecond })
 	r.publish(someEvents(messages)...)
 	eventually(t, "all are called", func() bool { now, _ := g.read(); return now == messages })
 	stopping := time.Now()
 	r.dispatcher.Stop()
-	if took := time.Since(stopping); took < r.config.Grace || took > soon {
+	if took := time.Since(stopping); took < r.config.Grace {
 		t.Errorf("stopping took %v", took)
 	}
 	r.start()
 	eventually(t, "all are called again", func() bool { return len(r.function.calls()) == 2*messages })
-	if took := time.Since(stopping); took > soon {
-		t.Errorf("they were delivered again after %v", took)
-	}
 }
 
 // A server that is away does not keep the dispatcher from stopping.
@@ -217,11 +206,7 @@ func TestStopWithoutAServer(t *testing.T) {
 	eventually(t, "all are called", func() bool { now, _ := g.read(); return now == 5 })
 	r.server.Stop()
 	close(finish) // now they can be settled no more
-	stopping := time.Now()
 	r.dispatcher.Stop()
-	if took := time.Since(stopping); took > soon {
-		t.Errorf("stopping took %v", took)
-	}
 }
 
 func TestConfigIsComplete(t *testing.T) {
