@@ -48,12 +48,15 @@ func (p proxy) serve(w http.ResponseWriter, r *http.Request, rt *wiring.Route, p
 	defer cancel(nil)
 	timer := time.AfterFunc(rt.Timeout, func() { cancel(errTimeout) })
 	defer timer.Stop()
+	protocol := upgradeOf(r.Header)
+	removeConnectionHeaders(r.Header) // first: a caller must not name ours among them
 	prepare(r, rt, params)
 	if r.ContentLength != 0 {
 		r.Body = http.MaxBytesReader(w, r.Body, p.cfg.SyncBody)
 		_ = http.NewResponseController(w).EnableFullDuplex() // an answer that begins early leaves the rest of the body to the function
 	}
-	if r.Header["Upgrade"] != nil {
+	if protocol != nil {
+		r.Header["Connection"], r.Header["Upgrade"] = []string{"Upgrade"}, protocol
 		return p.upgrade(w, r.WithContext(ctx), lease.Address, timer, rt)
 	}
 	i := &interim{w: w}
@@ -65,6 +68,19 @@ func (p proxy) serve(w http.ResponseWriter, r *http.Request, rt *wiring.Route, p
 	}
 	defer resp.Body.Close()
 	answer(w, resp)
+	return nil
+}
+
+// upgradeOf is the protocol that a request wants its connection changed to, or
+// nil.
+func upgradeOf(h http.Header) []string {
+	for _, v := range h["Connection"] {
+		for name := range strings.SplitSeq(v, ",") {
+			if strings.EqualFold(textproto.TrimString(name), "Upgrade") {
+				return h["Upgrade"]
+			}
+		}
+	}
 	return nil
 }
 
@@ -92,7 +108,6 @@ func setDefault(h http.Header, key, value string) {
 // outgoing is the request to the function: the caller's own, with another
 // address.
 func outgoing(ctx context.Context, r *http.Request, address string) *http.Request {
-	removeConnectionHeaders(r.Header)
 	out := &http.Request{
 		Method: r.Method, URL: target(r, address), Host: r.Host, Header: r.Header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Body: http.NoBody, ContentLength: r.ContentLength, Trailer: r.Trailer,
