@@ -16,6 +16,10 @@ const (
 )
 
 const (
+	// FunctionLabel is on every object that is made of a Function, and has the
+	// Function's name. Knative and Kubernetes copy it to the objects that they
+	// make of those.
+	FunctionLabel = "serviceful.dev/function"
 	// HostAnnotation on a Namespace names the host that its routes answer on.
 	// Unset: "<namespace>.<domain>".
 	HostAnnotation = "serviceful.dev/host"

@@ -1,7 +1,8 @@
 // Package identity says which function a bearer token belongs to.
 //
 // On the laptop tokens are random and live as long as the process they were
-// issued for. The package never reads requests and imports names only.
+// issued for. In a cluster they are those of the functions' ServiceAccounts,
+// verified by the API server's keys. The package never reads requests.
 package identity
 
 import (

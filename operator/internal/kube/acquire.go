@@ -1,0 +1,65 @@
+package kube
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/serviceful/serviceful/operator/internal/invoke"
+	"github.com/serviceful/serviceful/operator/internal/names"
+)
+
+// What tells the activator which revision a request is for
+// (knative.dev/serving/pkg/activator, whose import would bring in all of it).
+const (
+	headerNamespace = "Knative-Serving-Namespace"
+	headerRevision  = "Knative-Serving-Revision"
+)
+
+// Acquire is the right to call a function. It waits for the function's first
+// revision, which Knative proves to start, and not for a ready instance: where
+// there is none, the request itself, waiting in Knative's activator, is what
+// starts one.
+func (w *World) Acquire(ctx context.Context, f names.Function) (invoke.Lease, error) {
+	limit := time.NewTimer(invoke.StartLimit)
+	defer limit.Stop()
+	for {
+		s := w.revisions.find(f)
+		switch {
+		case s == nil:
+			return invoke.Lease{}, &invoke.StartError{Function: f, Reason: invoke.Unknown, Detail: "it has no Knative Service yet; kubectl describe function " + f.Name}
+		case s.revision != "":
+			return w.lease(f, s), nil
+		case s.failed != "":
+			return invoke.Lease{}, &invoke.StartError{Function: f, Reason: invoke.Exited, Detail: s.failed}
+		}
+		select {
+		case <-s.changed:
+		case <-limit.C:
+			return invoke.Lease{}, &invoke.StartError{Function: f, Reason: invoke.NeverListened, Detail: "its first revision is still on its way"}
+		case <-ctx.Done():
+			return invoke.Lease{}, ctx.Err()
+		}
+	}
+}
+
+// lease leads to a revision's own Service, which with Knative's burst capacity
+// unlimited is always its activator: one hop less than the ingress, and no other
+// name to look up. The activator is told the revision by headers (it takes them
+// off), so that the function sees the caller's own Host.
+func (w *World) lease(f names.Function, s *serving) invoke.Lease {
+	l := invoke.Lease{
+		Address: s.revision + "." + f.Namespace + "." + s.suffix + ":80",
+		Header:  http.Header{headerNamespace: {f.Namespace}, headerRevision: {s.revision}},
+		Ready:   w.revisions.some(types.NamespacedName{Namespace: f.Namespace, Name: s.revision}),
+		Release: func() {},
+	}
+	select {
+	case <-l.Ready:
+		l.Ready = nil // warm: nothing to wait for
+	default:
+	}
+	return l
+}

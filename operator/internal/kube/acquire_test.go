@@ -1,0 +1,234 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"knative.dev/pkg/apis"
+	duckv1 "knative.dev/pkg/apis/duck/v1"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+
+	"github.com/serviceful/serviceful/operator/internal/invoke"
+	"github.com/serviceful/serviceful/operator/internal/names"
+)
+
+var offers = names.Function{Namespace: "coop", Name: "offers"}
+
+func worldOfNothing() *World {
+	return &World{cfg: Config{Logger: slog.New(slog.DiscardHandler)}, revisions: newRevisions()}
+}
+
+// service is a Knative Service whose traffic goes to the revisions, by percent.
+func service(change ...func(*servingv1.Service)) *servingv1.Service {
+	s := &servingv1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: offers.Namespace, Name: offers.Name, Generation: 2}}
+	s.Status.ObservedGeneration = 2
+	for _, f := range change {
+		f(s)
+	}
+	return s
+}
+
+func traffic(percents map[string]int64) func(*servingv1.Service) {
+	return func(s *servingv1.Service) {
+		for revision, percent := range percents {
+			s.Status.Traffic = append(s.Status.Traffic, servingv1.TrafficTarget{RevisionName: revision, Percent: &percent})
+		}
+	}
+}
+
+func failed(s *servingv1.Service) {
+	s.Status.Conditions = duckv1.Conditions{{Type: apis.ConditionReady, Status: "False", Reason: "RevisionFailed", Message: "the image cannot be pulled"}}
+}
+
+func at(host string) func(*servingv1.Service) {
+	return func(s *servingv1.Service) { s.Status.Address = &duckv1.Addressable{URL: apis.HTTP(host)} }
+}
+
+// slice is an EndpointSlice of a revision: "+" is a ready address, "-" one that
+// is not, "?" one of which nothing is said.
+func slice(name, revision, endpoints string) *discoveryv1.EndpointSlice {
+	s := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: offers.Namespace, Name: name, Labels: map[string]string{labelRevision: revision}}}
+	for _, sign := range endpoints {
+		e := discoveryv1.Endpoint{Addresses: []string{"10.0.0.1"}}
+		if ready := sign == '+'; sign != '?' {
+			e.Conditions.Ready = &ready
+		}
+		s.Endpoints = append(s.Endpoints, e)
+	}
+	return s
+}
+
+func TestAcquire(t *testing.T) {
+	tests := map[string]struct {
+		service *servingv1.Service
+		slices  []*discoveryv1.EndpointSlice
+		address string
+		warm    bool
+		reason  invoke.StartReason
+	}{
+		"no service":         {reason: invoke.Unknown},
+		"at zero":            {service: service(traffic(map[string]int64{"offers-00001": 100})), address: "offers-00001.coop.svc:80"},
+		"the cluster's name": {service: service(traffic(map[string]int64{"offers-00001": 100}), at("offers.coop.svc.cluster.local")), address: "offers-00001.coop.svc.cluster.local:80"},
+		"another's name":     {service: service(traffic(map[string]int64{"offers-00001": 100}), at("example.com")), address: "offers-00001.coop.svc:80"},
+		"warm": {
+			service: service(traffic(map[string]int64{"offers-00001": 100})), slices: []*discoveryv1.EndpointSlice{slice("a", "offers-00001", "-+")},
+			address: "offers-00001.coop.svc:80", warm: true,
+		},
+		"ready, as nothing is said": {
+			service: service(traffic(map[string]int64{"offers-00001": 100})), slices: []*discoveryv1.EndpointSlice{slice("a", "offers-00001", "?")},
+			address: "offers-00001.coop.svc:80", warm: true,
+		},
+		"another revision is warm": {
+			service: service(traffic(map[string]int64{"offers-00002": 100})), slices: []*discoveryv1.EndpointSlice{slice("a", "offers-00001", "+"), slice("b", "offers-00002", "--")},
+			address: "offers-00002.coop.svc:80",
+		},
+		"most of the traffic":      {service: service(traffic(map[string]int64{"offers-00001": 10, "offers-00002": 90})), address: "offers-00002.coop.svc:80"},
+		"cannot start":             {service: service(failed), reason: invoke.Exited},
+		"the new one cannot start": {service: service(failed, traffic(map[string]int64{"offers-00001": 100})), address: "offers-00001.coop.svc:80"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := worldOfNothing()
+			if test.service != nil {
+				w.revisions.service(test.service)
+			}
+			for _, s := range test.slices {
+				w.revisions.slice(s)
+			}
+			l, err := w.Acquire(t.Context(), offers)
+			var start *invoke.StartError
+			if errors.As(err, &start) != (test.reason != "") || start != nil && start.Reason != test.reason {
+				t.Fatalf("error %v, want %q", err, test.reason)
+			}
+			if l.Address != test.address || test.address != "" && (l.Ready == nil) != test.warm {
+				t.Errorf("address %q, warm %v", l.Address, l.Ready == nil)
+			}
+			if test.address != "" && !strings.HasPrefix(test.address, l.Header.Get("Knative-Serving-Revision")+"."+l.Header.Get("Knative-Serving-Namespace")+".") {
+				t.Errorf("headers %v", l.Header)
+			}
+		})
+	}
+}
+
+// TestAcquireWaits checks that a call of a function that is being deployed waits
+// for what becomes of it.
+func TestAcquireWaits(t *testing.T) {
+	tests := map[string]struct {
+		then func(*World)
+		want string // in the address or the error
+	}{
+		"until it is deployed": {func(w *World) { w.revisions.service(service(traffic(map[string]int64{"offers-00001": 100}))) }, "offers-00001."},
+		"until it has failed":  {func(w *World) { w.revisions.service(service(failed)) }, "the image cannot be pulled"},
+		"until it is removed":  {func(w *World) { w.revisions.noService(service()) }, "no Knative Service"},
+		"not for ever":         {func(*World) {}, "still on its way"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := worldOfNothing()
+				w.revisions.service(service())
+				go func() {
+					time.Sleep(time.Minute)
+					w.revisions.service(service()) // nothing new
+					time.Sleep(time.Minute)
+					test.then(w)
+				}()
+				l, err := w.Acquire(t.Context(), offers)
+				if !strings.Contains(fmt.Sprint(l.Address, err), test.want) {
+					t.Errorf("lease of %q, %v; want %q", l.Address, err, test.want)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				if _, err := w.Acquire(ctx, names.Function{Namespace: "coop", Name: "nobody"}); err == nil {
+					t.Error("a lease of nobody")
+				}
+			})
+		})
+	}
+}
+
+func TestAcquireEndsWithItsCaller(t *testing.T) {
+	w := worldOfNothing()
+	w.revisions.service(service())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := w.Acquire(ctx, offers); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestReadiness has slices come, change and go at random and checks that a
+// lease's Ready is closed when, and only when, an address was ready since.
+func TestReadiness(t *testing.T) {
+	for seed := range uint64(200) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		r := newRevisions()
+		ready := map[string]int{} // by slice
+		revision := func(i int) string { return fmt.Sprint("offers-0000", i%2) }
+		sum := func(of string) (n int) {
+			for name, count := range ready {
+				if revision(int(name[0]-'0')) == of {
+					n += count
+				}
+			}
+			return n
+		}
+		for range 200 {
+			i := random.IntN(4)
+			name, of := fmt.Sprint(i), revision(i)
+			before := r.some(types.NamespacedName{Namespace: offers.Namespace, Name: of})
+			wasReady := sum(of) > 0
+			if random.IntN(4) == 0 {
+				delete(ready, name)
+				r.noSlice(slice(name, of, ""))
+			} else {
+				ready[name] = random.IntN(3)
+				r.slice(slice(name, of, strings.Repeat("+", ready[name])+"-"))
+			}
+			if now := sum(of) > 0; isClosed(r.some(types.NamespacedName{Namespace: offers.Namespace, Name: of})) != now {
+				t.Fatalf("seed %d: ready %v, want %v", seed, !now, now)
+			} else if wasReady && !isClosed(before) {
+				t.Fatalf("seed %d: what was ready is not", seed)
+			}
+		}
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// TestConcurrentUse is for the race detector.
+func TestConcurrentUse(t *testing.T) {
+	w := worldOfNothing()
+	w.revisions.service(service(traffic(map[string]int64{"offers-00001": 100})))
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			for j := range 200 {
+				w.revisions.slice(slice(fmt.Sprint(i), "offers-00001", strings.Repeat("+", j%3)))
+				if _, err := w.Acquire(t.Context(), offers); err != nil {
+					t.Error(err)
+				}
+				w.revisions.service(service(traffic(map[string]int64{"offers-00001": 100}), at(fmt.Sprintf("offers.coop.svc%d", j))))
+			}
+		})
+	}
+	wg.Wait()
+}
