@@ -43,9 +43,7 @@ func (w *worker) call(waiting, calling context.Context, d *bus.Delivered, sub *w
 	if _, overdue := delivery.Overdue(sub.Policy, delivery.Message{Due: end.progress.First}, time.Now()); overdue {
 		return delivery.Outcome{Problem: "maxAge passed while it waited for an instance"}, nil
 	}
-	ctx, cancel := context.WithTimeout(calling, sub.Policy.Timeout) // from now on: there is a ready instance
-	defer cancel()
-	outcome, answer := invoke.Do(w.cfg.Transport, lease.Address, req.WithContext(ctx))
+	outcome, answer := invoke.Do(w.cfg.Transport, lease, sub.Policy.Timeout, req)
 	if answer == nil && calling.Err() != nil {
 		return outcome, calling.Err()
 	}

@@ -16,7 +16,6 @@ import (
 	"net/url"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/serviceful/serviceful/operator/internal/invoke"
 	"github.com/serviceful/serviceful/operator/internal/serve"
@@ -44,25 +43,24 @@ func (p proxy) serve(w http.ResponseWriter, r *http.Request, rt *wiring.Route, p
 		return err
 	}
 	defer lease.Release()
-	ctx, cancel := context.WithCancelCause(r.Context())
-	defer cancel(nil)
-	timer := time.AfterFunc(rt.Timeout, func() { cancel(errTimeout) })
-	defer timer.Stop()
+	ctx, bound := lease.Bound(r.Context(), rt.Timeout)
+	defer bound.End()
 	protocol := upgradeOf(r.Header)
 	removeConnectionHeaders(r.Header) // first: a caller must not name ours among them
 	prepare(r, rt, params)
+	maps.Copy(r.Header, lease.Header)
 	if r.ContentLength != 0 {
 		r.Body = http.MaxBytesReader(w, r.Body, p.cfg.SyncBody)
 		_ = http.NewResponseController(w).EnableFullDuplex() // an answer that begins early leaves the rest of the body to the function
 	}
 	if protocol != nil {
 		r.Header["Connection"], r.Header["Upgrade"] = []string{"Upgrade"}, protocol
-		return p.upgrade(w, r.WithContext(ctx), lease.Address, timer, rt)
+		return p.upgrade(w, r.WithContext(ctx), lease.Address, bound, rt)
 	}
 	i := &interim{w: w}
 	resp, err := p.cfg.Transport.RoundTrip(outgoing(i.trace(ctx), r, lease.Address))
 	i.end()
-	timer.Stop()
+	bound.Stop()
 	if err != nil {
 		return p.explain(ctx, r, rt, err)
 	}
@@ -213,7 +211,7 @@ const bufferSize = 32 << 10
 var bufferPool = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
 // upgrade proxies a request that wants to change its connection's protocol.
-func (p proxy) upgrade(w http.ResponseWriter, r *http.Request, address string, timer *time.Timer, rt *wiring.Route) (err error) {
+func (p proxy) upgrade(w http.ResponseWriter, r *http.Request, address string, bound invoke.Bound, rt *wiring.Route) (err error) {
 	reverse := httputil.ReverseProxy{
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			pr.Out.URL, pr.Out.Host = target(pr.In, address), pr.In.Host
@@ -226,7 +224,7 @@ func (p proxy) upgrade(w http.ResponseWriter, r *http.Request, address string, t
 		Transport:     p.cfg.Transport,
 		FlushInterval: -1,
 		ModifyResponse: func(resp *http.Response) error {
-			timer.Stop()
+			bound.Stop()
 			keepContentType(w.Header(), resp.Header)
 			return nil
 		},
@@ -237,8 +235,6 @@ func (p proxy) upgrade(w http.ResponseWriter, r *http.Request, address string, t
 	return err
 }
 
-var errTimeout = errors.New("the function did not begin to answer within its timeout")
-
 // explain says why a function did not answer.
 func (p proxy) explain(ctx context.Context, r *http.Request, rt *wiring.Route, err error) error {
 	p.cfg.Logger.Debug("proxying a request", "function", rt.Function.String(), "trigger", rt.Trigger, "error", err)
@@ -246,7 +242,9 @@ func (p proxy) explain(ctx context.Context, r *http.Request, rt *wiring.Route, e
 	switch {
 	case errors.As(err, &tooLarge):
 		return serve.TooLarge(p.cfg.SyncBody)
-	case errors.Is(context.Cause(ctx), errTimeout):
+	case errors.Is(context.Cause(ctx), invoke.ErrNotStarted):
+		return serve.NewProblem(http.StatusGatewayTimeout, "function-not-started", "function %s: %v", rt.Function, invoke.ErrNotStarted)
+	case errors.Is(context.Cause(ctx), invoke.ErrTimeout):
 		return serve.NewProblem(http.StatusGatewayTimeout, "function-timeout", "function %s did not begin to answer within %s", rt.Function, rt.Timeout)
 	case r.Context().Err() != nil:
 		panic(http.ErrAbortHandler) // the caller is gone

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/serviceful/serviceful/operator/internal/envelope"
 	"github.com/serviceful/serviceful/operator/internal/invoke"
@@ -78,7 +79,7 @@ func (f *fixture) deliver(id string) {
 	defer lease.Release()
 	transport := invoke.NewTransport()
 	defer transport.CloseIdleConnections()
-	if out, _ := invoke.Do(transport, lease.Address, req); out.Status != http.StatusOK {
+	if out, _ := invoke.Do(transport, lease, time.Hour, req); out.Status != http.StatusOK {
 		f.Fatalf("the function answered %+v", out)
 	}
 }

@@ -5,29 +5,37 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/serviceful/serviceful/operator/internal/delivery"
 	"github.com/serviceful/serviceful/operator/internal/envelope"
 )
 
-// Do makes one call to the instance at address and reads the answer, of which
-// it keeps up to envelope.MaxResponse bytes. The context's deadline is the
-// call's timeout. The outcome says what happened; the answer is nil where there
-// was none.
-func Do(rt http.RoundTripper, address string, req *http.Request) (delivery.Outcome, *envelope.Answer) {
-	req.URL.Host = address
-	resp, err := rt.RoundTrip(req)
+// Do makes one call over a lease and reads the answer, of which it keeps up to
+// envelope.MaxResponse bytes. The call ends timeout after there is a ready
+// instance. The outcome says what happened; the answer is nil where there was
+// none.
+func Do(rt http.RoundTripper, l Lease, timeout time.Duration, req *http.Request) (delivery.Outcome, *envelope.Answer) {
+	ctx, bound := l.Bound(req.Context(), timeout)
+	defer bound.End()
+	req.URL.Host = l.Address
+	maps.Copy(req.Header, l.Header)
+	resp, err := rt.RoundTrip(req.WithContext(ctx))
 	if err != nil {
-		return delivery.Outcome{Called: !NotSent(err), Problem: describe(req.Context(), err)}, nil
+		return delivery.Outcome{Called: !NotSent(err) && !errors.Is(context.Cause(ctx), ErrNotStarted), Problem: describe(ctx, err)}, nil
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, envelope.MaxResponse+1))
 	if err != nil {
-		return delivery.Outcome{Called: true, Problem: "the answer broke off: " + describe(req.Context(), err)}, nil
+		return delivery.Outcome{Called: true, Problem: "the answer broke off: " + describe(ctx, err)}, nil
+	}
+	if l.notCalled(bound, resp.StatusCode, body) {
+		return delivery.Outcome{Problem: fmt.Sprintf("the function could not be reached: %d %s", resp.StatusCode, firstLine(body))}, nil
 	}
 	a := &envelope.Answer{Status: resp.StatusCode, Header: resp.Header, Body: body}
 	if len(body) > envelope.MaxResponse {
@@ -46,8 +54,8 @@ func NotSent(err error) bool {
 }
 
 func describe(ctx context.Context, err error) string {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return "no answer within its timeout"
+	if cause := context.Cause(ctx); errors.Is(cause, ErrTimeout) || errors.Is(cause, ErrNotStarted) {
+		return cause.Error()
 	}
 	if NotSent(err) {
 		return fmt.Sprintf("no connection: %v", err)
@@ -69,4 +77,10 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 		return max(0, t.Sub(now))
 	}
 	return 0
+}
+
+// firstLine is what a body says first, in short.
+func firstLine(body []byte) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
+	return strings.ToValidUTF8(line[:min(len(line), 200)], "")
 }

@@ -1,7 +1,6 @@
 package invoke
 
 import (
-	"context"
 	"io"
 	"net"
 	"net/http"
@@ -19,12 +18,12 @@ import (
 var shop = names.Function{Namespace: "shop", Name: "shop"}
 
 // call calls the function at address with an event.
-func call(ctx context.Context, t *testing.T, address, data string) (delivery.Outcome, *envelope.Answer) {
+func call(t *testing.T, timeout time.Duration, address, data string) (delivery.Outcome, *envelope.Answer) {
 	t.Helper()
 	rt := NewTransport()
 	t.Cleanup(rt.CloseIdleConnections)
 	e := &event.Event{Attributes: []event.Attribute{{Name: "id", Value: "7"}}, Data: []byte(data)}
-	return Do(rt, address, EventRequest(ctx, e, "/", "joined", 1))
+	return Do(rt, Lease{Address: address}, timeout, EventRequest(t.Context(), e, "/", "joined", 1))
 }
 
 // TestDo checks what is known of a call that was answered.
@@ -64,7 +63,7 @@ func TestDo(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				s := httptest.NewServer(test.handler)
 				defer s.Close()
-				out, answer := call(t.Context(), t, s.Listener.Addr().String(), strings.Repeat("b", size))
+				out, answer := call(t, time.Hour, s.Listener.Addr().String(), strings.Repeat("b", size))
 				if want := (delivery.Outcome{Called: true, Status: test.status, RetryAfter: test.retry}); out != want {
 					t.Fatalf("got %+v, want %+v", out, want)
 				}
@@ -107,12 +106,11 @@ func TestDoFails(t *testing.T) {
 				if test.serve != nil {
 					address = serveRaw(t, test.serve)
 				}
-				ctx, cancel := context.WithCancel(t.Context())
+				timeout := time.Hour
 				if strings.HasPrefix(name, "hangs") {
-					ctx, cancel = context.WithTimeout(ctx, 200*time.Millisecond)
+					timeout = 200 * time.Millisecond
 				}
-				defer cancel()
-				out, answer := call(ctx, t, address, strings.Repeat("b", size))
+				out, answer := call(t, timeout, address, strings.Repeat("b", size))
 				if answer != nil || out.Called != test.called || out.Status != 0 || !strings.HasPrefix(out.Problem, test.problem) {
 					t.Errorf("got %+v, %+v", out, answer)
 				}

@@ -1,6 +1,7 @@
 package invoke
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +19,10 @@ type Lease struct {
 	Address string          // "host:port" that accepts plain HTTP/1.1
 	Header  http.Header     // what the way there needs, set on the request; nil: nothing
 	Ready   <-chan struct{} // closed once there is a ready instance; nil: there is one
-	Release func()
+	// Refusals are the bodies of a 503 by which a server on the way says that it
+	// did not pass the request on; nil: there is no server on the way.
+	Refusals map[string]bool
+	Release  func()
 }
 
 // StartLimit is how long the start of an instance may take that the request
@@ -92,6 +96,18 @@ func (b Bound) Stop() { b.stop() }
 func (b Bound) End() {
 	b.stop()
 	b.cancel(nil)
+}
+
+// notCalled reports whether an answer shows that the function was not called: on
+// the way to it somebody else answered. A bad gateway's status is such a sign
+// while no instance was ready, and so is what the way's own servers say.
+func (l Lease) notCalled(b Bound, status int, body []byte) bool {
+	switch status {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+	default:
+		return false
+	}
+	return !b.Started() || status == http.StatusServiceUnavailable && l.Refusals[string(bytes.TrimSpace(body))]
 }
 
 // StartReason says why a function could not be brought to a ready instance.

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/serviceful/serviceful/operator/internal/envelope"
 	"github.com/serviceful/serviceful/operator/internal/event"
@@ -30,7 +31,7 @@ func deliver(t *testing.T, req *http.Request) seen {
 	defer s.Close()
 	rt := NewTransport()
 	defer rt.CloseIdleConnections()
-	if out, answer := Do(rt, s.Listener.Addr().String(), req); answer == nil || answer.Status != http.StatusOK {
+	if out, answer := Do(rt, Lease{Address: s.Listener.Addr().String()}, time.Hour, req); answer == nil || answer.Status != http.StatusOK {
 		t.Fatalf("the call ended with %+v", out)
 	}
 	return got

@@ -18,6 +18,13 @@ const (
 	headerRevision  = "Knative-Serving-Revision"
 )
 
+// refusals are what Knative's activator and queue-proxy say themselves:
+// knative.dev/serving/pkg/queue (a full queue, a wait that took too long) and
+// knative.dev/pkg/network/handlers (an instance that is going).
+var refusals = map[string]bool{
+	"pending request queue full": true, "context deadline exceeded": true, "shutting down": true,
+}
+
 // Acquire is the right to call a function. It waits for the function's first
 // revision, which Knative proves to start, and not for a ready instance: where
 // there is none, the request itself, waiting in Knative's activator, is what
@@ -51,10 +58,11 @@ func (w *World) Acquire(ctx context.Context, f names.Function) (invoke.Lease, er
 // off), so that the function sees the caller's own Host.
 func (w *World) lease(f names.Function, s *serving) invoke.Lease {
 	l := invoke.Lease{
-		Address: s.revision + "." + f.Namespace + "." + s.suffix + ":80",
-		Header:  http.Header{headerNamespace: {f.Namespace}, headerRevision: {s.revision}},
-		Ready:   w.revisions.some(types.NamespacedName{Namespace: f.Namespace, Name: s.revision}),
-		Release: func() {},
+		Address:  s.revision + "." + f.Namespace + "." + s.suffix + ":80",
+		Header:   http.Header{headerNamespace: {f.Namespace}, headerRevision: {s.revision}},
+		Ready:    w.revisions.some(types.NamespacedName{Namespace: f.Namespace, Name: s.revision}),
+		Refusals: refusals,
+		Release:  func() {},
 	}
 	select {
 	case <-l.Ready:

@@ -1,0 +1,111 @@
+package invoke
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/serviceful/serviceful/operator/internal/delivery"
+	"github.com/serviceful/serviceful/operator/internal/event"
+)
+
+// way is a function behind servers that make a request wait.
+type way func(*http.Request) (*http.Response, error)
+
+func (w way) RoundTrip(r *http.Request) (*http.Response, error) { return w(r) }
+
+// answers is a way on which something is answered after a time.
+func answers(after time.Duration, status int, body string) way {
+	return func(r *http.Request) (*http.Response, error) {
+		select {
+		case <-time.After(after):
+			return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))}, nil
+		case <-r.Context().Done():
+			return nil, errors.New("broken off")
+		}
+	}
+}
+
+// TestStart checks from when a call's timeout runs, and that an attempt which no
+// instance can have got is not counted.
+func TestStart(t *testing.T) {
+	const never = 100 * time.Hour
+	minute := time.Minute
+	tests := map[string]struct {
+		ready time.Duration // until there is an instance; 0: there is one
+		way   way
+		want  delivery.Outcome
+		took  time.Duration
+	}{
+		"warm":                        {0, answers(29*time.Second, 200, ""), delivery.Outcome{Called: true, Status: 200}, 29 * time.Second},
+		"warm, too slow":              {0, answers(31*time.Second, 200, ""), delivery.Outcome{Called: true, Problem: "the connection broke: broken off"}, 30 * time.Second},
+		"starts slowly":               {4 * minute, answers(4*minute+29*time.Second, 200, ""), delivery.Outcome{Called: true, Status: 200}, 4*minute + 29*time.Second},
+		"starts slowly, too slow":     {4 * minute, answers(5*minute, 200, ""), delivery.Outcome{Called: true}, 4*minute + 30*time.Second},
+		"never starts":                {never, answers(never, 200, ""), delivery.Outcome{}, 5 * minute},
+		"answers before it is known":  {never, answers(time.Second, 200, ""), delivery.Outcome{Called: true, Status: 200}, time.Second},
+		"fails before it is known":    {never, answers(time.Second, 500, ""), delivery.Outcome{Called: true, Status: 500}, time.Second},
+		"no instance, 502":            {never, answers(time.Second, 502, ""), delivery.Outcome{}, time.Second},
+		"no instance, 503":            {never, answers(time.Second, 503, ""), delivery.Outcome{}, time.Second},
+		"no instance, 504":            {never, answers(minute, 504, "timed out"), delivery.Outcome{}, minute},
+		"an instance since, 503":      {time.Second, answers(2*time.Second, 503, ""), delivery.Outcome{Called: true, Status: 503}, 2 * time.Second},
+		"warm, 503":                   {0, answers(time.Second, 503, "busy"), delivery.Outcome{Called: true, Status: 503}, time.Second},
+		"warm, 503 of the way's":      {0, answers(time.Second, 503, "queue full\n"), delivery.Outcome{}, time.Second},
+		"warm, 500 with those words":  {0, answers(time.Second, 500, "queue full\n"), delivery.Outcome{Called: true, Status: 500}, time.Second},
+		"a stream that takes no time": {0, answers(0, 202, ""), delivery.Outcome{Called: true, Status: 202}, 0},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := Lease{Address: "offers:80", Header: http.Header{"K": {"v"}}, Refusals: map[string]bool{"queue full": true}}
+				if test.ready > 0 {
+					ready := make(chan struct{})
+					l.Ready = ready
+					timer := time.AfterFunc(test.ready, func() { close(ready) })
+					defer timer.Stop()
+				}
+				start := time.Now()
+				e := &event.Event{Attributes: []event.Attribute{{Name: "id", Value: "7"}}}
+				req := EventRequest(t.Context(), e, "/", "joined", 1)
+				got, answer := Do(test.way, l, 30*time.Second, req)
+				if took := time.Since(start); took != test.took {
+					t.Errorf("it took %v, want %v", took, test.took)
+				}
+				if got.Called != test.want.Called || got.Status != test.want.Status || (answer == nil) != (got.Status == 0) {
+					t.Errorf("got %+v, %+v, want %+v", got, answer, test.want)
+				}
+				if got.Status == 0 && got.Problem == "" {
+					t.Error("it does not say what is wrong")
+				}
+				if req.Header.Get("K") != "v" || req.URL.Host != "offers:80" {
+					t.Errorf("sent to %s with %v", req.URL.Host, req.Header)
+				}
+			})
+		})
+	}
+}
+
+// TestStopLetsAnAnswerGoOn checks that a call whose answer has begun is not
+// broken off.
+func TestStopLetsAnAnswerGoOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ready := make(chan struct{})
+		close(ready)
+		for _, l := range []Lease{{}, {Ready: ready}} {
+			ctx, bound := l.Bound(t.Context(), time.Second)
+			synctest.Wait()
+			bound.Stop()
+			time.Sleep(time.Hour)
+			if ctx.Err() != nil {
+				t.Error("it was broken off")
+			}
+			bound.End()
+			if ctx.Err() == nil {
+				t.Error("it goes on after its end")
+			}
+		}
+	})
+}
