@@ -88,7 +88,7 @@ func TestDoFails(t *testing.T) {
 		"breaks off": {func(c net.Conn, _ int) bool {
 			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
 			return false
-		}, true, "the answer broke off: the connection broke: "},
+		}, true, "the connection broke: "}, // in the answer, or, while a large body is still on its way, at once
 		"hangs": {func(c net.Conn, _ int) bool {
 			io.Copy(io.Discard, c)
 			return false
@@ -111,7 +111,7 @@ func TestDoFails(t *testing.T) {
 					timeout = 200 * time.Millisecond
 				}
 				out, answer := call(t, timeout, address, strings.Repeat("b", size))
-				if answer != nil || out.Called != test.called || out.Status != 0 || !strings.HasPrefix(out.Problem, test.problem) {
+				if answer != nil || out.Called != test.called || out.Status != 0 || !strings.Contains(out.Problem, test.problem) {
 					t.Errorf("got %+v, %+v", out, answer)
 				}
 			})

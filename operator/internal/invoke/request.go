@@ -132,9 +132,14 @@ func request(ctx context.Context, method string, u *url.URL, h http.Header, body
 }
 
 // Ours reports whether a header is the platform's own, which nobody outside may
-// set: Serviceful-* and Nats-*.
+// set: Serviceful-* and Nats-*, and those by which the parts of Knative talk to
+// each other (knative.dev/networking/pkg/http/header), on a laptop too.
 func Ours(key string) bool {
-	return begins(key, "Serviceful") || begins(key, "Nats")
+	switch key {
+	case "K-Network-Hash", "K-Network-Probe", "K-Proxy-Request", "K-Original-Host", "K-Kubelet-Probe", "K-Passthrough-Lb":
+		return true
+	}
+	return begins(key, "Serviceful") || begins(key, "Nats") || begins(key, "Knative-Serving")
 }
 
 // begins reports whether a header begins with a word and a dash. An underscore

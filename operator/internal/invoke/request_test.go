@@ -156,6 +156,7 @@ func TestOurs(t *testing.T) {
 	tests := map[string]bool{
 		"Serviceful-Trigger": true, "serviceful-trigger": true, "SERVICEFUL-X": true, "Serviceful-": true, "Nats-Msg-Id": true, "nATS-A": true,
 		"Serviceful_Trigger": true, "Nats_Msg_Id": true, "Serviceful": false, "Nats": false, "X-Serviceful-Trigger": false, "Natsy-A": false,
+		"Knative-Serving-Revision": true, "K-Network-Probe": true, "K-Original-Host": true, "K-Mart": false, "Knative-A": false,
 		"Servicefull-A": false, "": false, "N": false,
 	}
 	for key, want := range tests {
