@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -20,7 +19,6 @@ import (
 	"github.com/serviceful/serviceful/operator/internal/bus"
 	"github.com/serviceful/serviceful/operator/internal/dispatch"
 	"github.com/serviceful/serviceful/operator/internal/kube"
-	"github.com/serviceful/serviceful/operator/internal/mail"
 	"github.com/serviceful/serviceful/operator/internal/serve"
 	"github.com/serviceful/serviceful/operator/internal/wiring"
 )
@@ -120,31 +118,6 @@ func run(ctx context.Context, o options) error {
 	})
 	log.Info("stopping")
 	return nil
-}
-
-// newMailer is the SMTP server that mail is handed to, or what says that there
-// is none.
-func newMailer(o options) (dispatch.Mailer, func(), error) {
-	if o.smtp == "" {
-		return noMail{}, func() {}, nil
-	}
-	sender, err := mail.NewSMTP(mail.Config{Address: o.smtp, From: o.mailFrom, Domain: "serviceful.localhost"})
-	if err != nil {
-		return nil, nil, fmt.Errorf("--smtp %q: %w", o.smtp, err)
-	}
-	return relay{sender}, sender.Close, nil
-}
-
-// relay hands the mail of every namespace to one server.
-type relay struct{ *mail.SMTP }
-
-func (r relay) Send(ctx context.Context, _ string, m mail.Message) error { return r.SMTP.Send(ctx, m) }
-
-// noMail leaves every mail to be tried again: a server may be set later.
-type noMail struct{}
-
-func (noMail) Send(context.Context, string, mail.Message) error {
-	return errors.New("no SMTP server is set: start the dispatcher with --smtp")
 }
 
 func probe(ready func() bool) http.Handler {

@@ -43,6 +43,7 @@ var rooms = map[string]layer{
 	"operator/internal/gateway":      run,
 	"operator/internal/services":     run,
 	"operator/internal/local":        worlds,
+	"operator/internal/kube":         worlds,
 	"operator/cmd":                   cmd,
 	"operator/internal/testkit":      testkit,
 	"operator/internal/architecture": testkit,
