@@ -1,0 +1,169 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	// patience bounds the wait for what must come; it is a guard, not a measure.
+	patience = 5 * time.Minute
+	// hostAddress is where the cluster's pods reach this machine (hack/cluster).
+	hostAddress = "198.18.0.1"
+	system      = "serviceful-system"
+)
+
+// space is a namespace of one test's own, with its way in through the gateway.
+type space struct {
+	*testing.T
+	name string
+	door string // the gateway's address
+}
+
+// newSpace makes a namespace, which goes with the test. Without a cluster the
+// test is skipped.
+func newSpace(t *testing.T) *space {
+	t.Helper()
+	if os.Getenv("E2E_FUNCTIONS") == "" {
+		t.Skip("there is no cluster to test on: hack/e2e/run brings one up")
+	}
+	s := &space{T: t, name: fmt.Sprintf("e2e-%d", time.Now().UnixNano())}
+	s.door = strings.TrimSpace(s.kubectl("", "-n", system, "get", "service", "serviceful-gateway", "-o", "jsonpath={.spec.clusterIP}"))
+	s.kubectl("", "create", "namespace", s.name)
+	t.Cleanup(func() {
+		if t.Failed() {
+			s.report()
+		}
+		s.kubectl("", "delete", "namespace", s.name, "--timeout=120s")
+	})
+	return s
+}
+
+// report prints what helps to see why a test failed.
+func (s *space) report() {
+	for _, args := range [][]string{
+		{"-n", s.name, "get", "functions,ksvc,pods", "-o", "wide"},
+		{"-n", s.name, "get", "functions", "-o", "jsonpath={range .items[*]}{.metadata.name}: {.status}{\"\\n\"}{end}"},
+		{"-n", s.name, "get", "events", "--sort-by=.lastTimestamp"},
+		{"-n", system, "get", "pods"},
+		{"-n", system, "logs", "--tail=40", "-l", "app.kubernetes.io/part-of=serviceful", "--prefix"},
+	} {
+		out, err := exec.Command("kubectl", args...).CombinedOutput()
+		s.Logf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+// kubectl runs kubectl with input, and returns what it prints.
+func (s *space) kubectl(input string, args ...string) string {
+	s.Helper()
+	out, err := s.tryKubectl(input, args...)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return out
+}
+
+func (s *space) tryKubectl(input string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "kubectl", args...)
+	cmd.Stdin = strings.NewReader(input)
+	var out, failure bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &failure
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, failure.String())
+	}
+	return out.String(), nil
+}
+
+// functions are the manifests of the reference functions, their images resolved,
+// for this namespace.
+func (s *space) functions() string {
+	s.Helper()
+	text, err := os.ReadFile(os.Getenv("E2E_FUNCTIONS"))
+	if err != nil {
+		s.Fatal(err)
+	}
+	return strings.ReplaceAll(string(text), "namespace: coop", "namespace: "+s.name)
+}
+
+// apply applies manifests and waits until the Functions named are ready.
+func (s *space) apply(manifests string, names ...string) {
+	s.Helper()
+	s.kubectl(manifests, "apply", "-f", "-")
+	for _, name := range names {
+		s.kubectl("", "-n", s.name, "wait", "--for=condition=Ready", "--timeout=240s", "function/"+name)
+	}
+}
+
+// pods is how many pods of the namespace there are, those that end included.
+func (s *space) pods() int {
+	s.Helper()
+	return len(strings.Fields(s.kubectl("", "-n", s.name, "get", "pods", "-o", "name")))
+}
+
+// eventually waits until f is true.
+func (s *space) eventually(what string, f func() bool) {
+	s.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
+		if f() {
+			return
+		}
+	}
+	s.Fatalf("waited in vain until %s", what)
+}
+
+// answer is what came of a request.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// decode reads a JSON body.
+func (a answer) decode(t *testing.T, v any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(a.body), v); err != nil {
+		t.Fatalf("reading %q: %v", a.body, err)
+	}
+}
+
+// call makes a request at the public door, on the namespace's host.
+func (s *space) call(method, path, body string) (answer, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+s.door+path, strings.NewReader(body))
+	if err != nil {
+		return answer{}, err
+	}
+	req.Host = s.name + ".serviceful.local"
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return answer{}, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return answer{resp.StatusCode, resp.Header, string(text)}, err
+}
+
+// mustCall is call that wants a status.
+func (s *space) mustCall(want int, method, path, body string) answer {
+	s.Helper()
+	a, err := s.call(method, path, body)
+	if err != nil {
+		s.Fatal(err)
+	}
+	if a.status != want {
+		s.Fatalf("%s %s answered %d, want %d: %s", method, path, a.status, want, a.body)
+	}
+	return a
+}
