@@ -46,6 +46,7 @@ var rooms = map[string]layer{
 	"operator/internal/kube":         worlds,
 	"operator/cmd":                   cmd,
 	"operator/internal/testkit":      testkit,
+	"operator/e2e":                   testkit,
 	"operator/internal/architecture": testkit,
 	"config/crd":                     generated,
 	"functions":                      functions,

@@ -34,7 +34,7 @@ type space struct {
 func newSpace(t *testing.T) *space {
 	t.Helper()
 	if os.Getenv("E2E_FUNCTIONS") == "" {
-		t.Skip("there is no cluster to test on: hack/e2e/run brings one up")
+		t.Skip("there is no cluster to test on: hack/e2e brings one up")
 	}
 	s := &space{T: t, name: fmt.Sprintf("e2e-%d", time.Now().UnixNano())}
 	s.door = strings.TrimSpace(s.kubectl("", "-n", system, "get", "service", "serviceful-gateway", "-o", "jsonpath={.spec.clusterIP}"))
