@@ -24,6 +24,9 @@ const (
 	// it into the time of a request that waits; a function's timeout begins after.
 	startUp = 300 * time.Second
 
+	// containerName is the one that Knative's documents use: kubectl logs -c.
+	containerName = "user-container"
+
 	// queueProxyMemory is what Knative's proxy beside the function really takes.
 	// Without a request the scheduler thinks it is nothing.
 	queueProxyMemory = "32Mi"
@@ -139,7 +142,7 @@ func concurrency(s *v1alpha1.Scale) *int64 {
 
 func container(fn *v1alpha1.Function, s Settings) corev1.Container {
 	c := corev1.Container{
-		Image: fn.Spec.Image,
+		Name: containerName, Image: fn.Spec.Image,
 		// Knative pins a tag to its digest once for each revision, so an image that
 		// a node has is the right one: no start asks the registry again.
 		ImagePullPolicy: corev1.PullIfNotPresent,
@@ -150,7 +153,7 @@ func container(fn *v1alpha1.Function, s Settings) corev1.Container {
 			corev1.EnvVar{Name: "SERVICEFUL_URL", Value: s.ServicesURL},
 			corev1.EnvVar{Name: "SERVICEFUL_TOKEN_FILE", Value: tokenFolder + "/" + tokenFile},
 		),
-		VolumeMounts: append(as[[]corev1.VolumeMount](fn.Spec.VolumeMounts),
+		VolumeMounts: append(mounts(fn),
 			corev1.VolumeMount{Name: tokenVolume, MountPath: tokenFolder, ReadOnly: true}),
 		SecurityContext: restricted(),
 	}
@@ -169,6 +172,18 @@ func restricted() *corev1.SecurityContext {
 		Capabilities:   &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 	}
+}
+
+// mounts are the function's. Only an empty folder can be written to; Knative
+// marks the others read-only, and so what we ask for is what there is.
+func mounts(fn *v1alpha1.Function) []corev1.VolumeMount {
+	out := as[[]corev1.VolumeMount](fn.Spec.VolumeMounts)
+	for i := range out {
+		if !slices.ContainsFunc(fn.Spec.Volumes, func(v v1alpha1.Volume) bool { return v.Name == out[i].Name && v.EmptyDir != nil }) {
+			out[i].ReadOnly = true
+		}
+	}
+	return out
 }
 
 // mounted are the function's volumes. Knative refuses one that nobody mounts.
