@@ -8,11 +8,13 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -120,10 +122,26 @@ type reconciler struct {
 	kicks    chan event.GenericEvent // Functions to be looked at again
 }
 
-// Add adds the controller and its survey to a manager.
+// Cache says what is kept of the cluster: what is ours, and of Namespaces their
+// metadata, by the way they are read.
+func Cache() cache.Options {
+	ours := cache.ByObject{Label: labels.SelectorFromSet(labels.Set{render.ManagedByLabel: render.ManagedBy})}
+	return cache.Options{
+		DefaultTransform: cache.TransformStripManagedFields(), // half of an object, and read by nobody
+		ByObject:         map[client.Object]cache.ByObject{&servingv1.Service{}: ours, &corev1.ServiceAccount{}: ours},
+	}
+}
+
+// Add adds the controller and its survey to a manager, whose cache must be as
+// Cache says.
 func Add(mgr ctrl.Manager, cfg Config) error {
+	_, err := add(mgr, cfg)
+	return err
+}
+
+func add(mgr ctrl.Manager, cfg Config) (*reconciler, error) {
 	if err := cfg.validate(); err != nil {
-		return err
+		return nil, err
 	}
 	cfg.SurveyEvery = cmp.Or(cfg.SurveyEvery, defaultSurveyEvery)
 	cfg.RetireWait = cmp.Or(cfg.RetireWait, defaultRetireWait)
@@ -132,7 +150,7 @@ func Add(mgr ctrl.Manager, cfg Config) error {
 		ledger: newLedger(), kicks: make(chan event.GenericEvent),
 	}
 	if err := mgr.Add(&survey{reconciler: r}); err != nil {
-		return fmt.Errorf("adding the survey: %w", err)
+		return nil, fmt.Errorf("adding the survey: %w", err)
 	}
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("function").
@@ -145,9 +163,9 @@ func Add(mgr ctrl.Manager, cfg Config) error {
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
 		Complete(r)
 	if err != nil {
-		return fmt.Errorf("adding the controller: %w", err)
+		return nil, fmt.Errorf("adding the controller: %w", err)
 	}
-	return nil
+	return r, nil
 }
 
 // functionsOf are the requests for every Function of a namespace.
