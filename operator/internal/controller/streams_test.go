@@ -38,7 +38,7 @@ func (w *world) offers() names.Function { return names.Function{Namespace: w.ns,
 func (w *world) dead(trigger string) (ids []string) {
 	w.t.Helper()
 	err := w.bus.Scan(w.t.Context(), names.Dead(w.ns), names.DeadSubject(w.offers(), trigger), func(m *envelope.Message) error {
-		d, err := m.DeadLetter()
+		d, _, err := m.DeadLetter()
 		ids = append(ids, d.Reason)
 		return err
 	})
