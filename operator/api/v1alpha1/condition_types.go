@@ -42,8 +42,8 @@ const (
 	// ReasonImageNotBuilt is used when the image is an unresolved ko://
 	// reference: only a laptop builds those; a deployment resolves them first.
 	ReasonImageNotBuilt = "ImageNotBuilt"
-	// ReasonNameTaken is used when a Service or Knative Service of the
-	// function's name exists and is not ours. It is never adopted.
+	// ReasonNameTaken is used when a Service, Knative Service or ServiceAccount of
+	// the function's name exists and is not ours. It is never adopted.
 	ReasonNameTaken = "NameTaken"
 	// ReasonServiceFailed is used when Knative cannot run the function; the
 	// message is Knative's.

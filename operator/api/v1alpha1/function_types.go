@@ -183,7 +183,8 @@ type FunctionStatus struct {
 	// Pending is the number of messages that wait, over all triggers.
 	// +optional
 	Pending int64 `json:"pending,omitempty"`
-	// Dead is the number of dead letters, over all triggers.
+	// Dead is the number of dead letters: of all triggers, those removed among
+	// them, and of the function's mail.
 	// +optional
 	Dead int64 `json:"dead,omitempty"`
 	// Conditions are Ready, ServiceReady, TriggersReady and BindingsReady.
@@ -223,7 +224,8 @@ type TriggerStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=32768
 	Message string `json:"message,omitempty"`
-	// Pending is the number of messages that wait for a call.
+	// Pending is the number of messages that wait for a call, those to be
+	// repeated among them.
 	// +optional
 	Pending int64 `json:"pending,omitempty"`
 	// InFlight is the number of messages that are being called.
@@ -232,7 +234,8 @@ type TriggerStatus struct {
 	// Dead is the number of dead letters of this trigger.
 	// +optional
 	Dead int64 `json:"dead,omitempty"`
-	// LastDelivery is when a call of this trigger last succeeded.
+	// LastDelivery is when a message of this trigger was last settled: the call
+	// succeeded, or is to be repeated, or the message is dead.
 	// +optional
 	LastDelivery *metav1.Time `json:"lastDelivery,omitempty"`
 }

@@ -179,6 +179,11 @@ func TestRules(t *testing.T) {
 		"think, values of HTTP":        {in + "event", "net/http", false, ""},
 		"think, chance":                {in + "delivery", "math/rand/v2", false, "as an argument"},
 		"think, mathematics":           {in + "delivery", "math", false, ""},
+		"the cluster":                  {in + "controller", "sigs.k8s.io/controller-runtime/pkg/client", false, ""},
+		"the cluster, in a door":       {in + "gateway", "k8s.io/client-go/rest", false, "without a cluster"},
+		"the cluster, in a thought":    {in + "render", "sigs.k8s.io/controller-runtime/pkg/client", false, "without a cluster"},
+		"Knative's kinds":              {in + "render", "knative.dev/serving/pkg/apis/serving/v1", false, ""},
+		"Knative's kinds, in a door":   {in + "gateway", "knative.dev/serving/pkg/apis/serving/v1", false, "the world's to know"},
 		"processes, outside the world": {in + "gateway", "os/exec", false, "laptop's world"},
 	}
 	for name, test := range tests {

@@ -40,6 +40,15 @@ func EventRetry(f Function, trigger, origin string) string {
 // EventRetryFilter matches EventRetry for every origin.
 func EventRetryFilter(f Function, trigger string) string { return EventRetry(f, trigger, "*") }
 
+// ParseEventRetry reads a subject made by EventRetry.
+func ParseEventRetry(subject string) (f Function, trigger string, ok bool) {
+	t := strings.Split(subject, ".")
+	if len(t) != 5 || t[0] != "evretry" {
+		return Function{}, "", false
+	}
+	return Function{t[1], t[2]}, t[3], true
+}
+
 // Call is where a stored HTTP call waits.
 func Call(f Function, trigger, id string) string {
 	return "work." + f.Namespace + ".call." + f.Name + "." + trigger + "." + id
@@ -76,6 +85,15 @@ func Schedule(target string) string {
 // DeadSubject is where a trigger's dead letters are kept.
 func DeadSubject(f Function, trigger string) string {
 	return "dead." + f.Namespace + "." + f.Name + "." + trigger
+}
+
+// ParseDead is the inverse of DeadSubject.
+func ParseDead(subject string) (f Function, trigger string, ok bool) {
+	t := strings.Split(subject, ".")
+	if len(t) != 4 || t[0] != "dead" {
+		return Function{}, "", false
+	}
+	return Function{t[1], t[2]}, t[3], true
 }
 
 // Result is where the result of a call is kept.

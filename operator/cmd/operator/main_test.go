@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/serviceful/serviceful/operator/api/v1alpha1"
+	"github.com/serviceful/serviceful/operator/internal/controller"
+	"github.com/serviceful/serviceful/operator/internal/testkit/kubetest"
+)
+
+func TestMain(m *testing.M) { kubetest.Main(m) }
+
+func TestRefusedFlags(t *testing.T) {
+	for flag, want := range map[string]string{
+		"--nats=":                   "--nats must not be empty",
+		"--domain=Example.com":      "not a lower-case domain",
+		"--domain=.example.com":     "not a lower-case domain",
+		"--services-url=services":   "not a URL",
+		"--services-url=ftp://host": "not a URL",
+		"--max-timeout=1ms":         "less than a second",
+		"--unknown":                 "unknown flag",
+	} {
+		cmd := command()
+		cmd.SetArgs([]string{flag})
+		if err := cmd.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", flag, err, want)
+		}
+	}
+}
+
+func TestKnativeIsMissing(t *testing.T) {
+	found, err := discovery.NewDiscoveryClientForConfig(kubetest.Admin(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := checkKnative(found, servingv1.SchemeGroupVersion); err != nil {
+		t.Error(err)
+	}
+	err = checkKnative(found, schema.GroupVersion{Group: "serving.example.com", Version: "v1"})
+	if err == nil || !strings.Contains(err.Error(), "no Knative Serving") {
+		t.Errorf("got %v", err)
+	}
+}
+
+const home = "serviceful-system"
+
+// TestRun runs the program as it runs in a cluster: as a user with the generated
+// rights and no others, with a lease, until it is told to end.
+func TestRun(t *testing.T) {
+	kube := admin(t)
+	for _, o := range []client.Object{
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: home}},
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}},
+	} {
+		if err := kube.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	grant(t, kube, "operator")
+	t.Setenv("KUBECONFIG", kubeconfig(t, "operator"))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	probes := freeAddress(t)
+	ended := make(chan error, 1)
+	cmd := command()
+	cmd.SetArgs([]string{
+		"--nats", natsURL(t), "--leader-elect", "--namespace", home, "--metrics", freeAddress(t), "--probes", probes,
+		"--services-url", "http://services/",
+	})
+	go func() { ended <- cmd.ExecuteContext(ctx) }()
+	eventually(t, "it is ready", ended, func() bool {
+		resp, err := http.Get("http://" + probes + "/readyz")
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+	fn := &v1alpha1.Function{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "offers"}, Spec: v1alpha1.FunctionSpec{Image: "x"}}
+	if err := kube.Create(t.Context(), fn); err != nil {
+		t.Fatal(err)
+	}
+	service := &servingv1.Service{}
+	eventually(t, "there is a Knative Service", ended, func() bool {
+		return kube.Get(t.Context(), client.ObjectKeyFromObject(fn), service) == nil
+	})
+	for _, e := range service.Spec.Template.Spec.Containers[0].Env {
+		if e.Name == "K_SINK" && e.Value != "http://services/v1/events" {
+			t.Errorf("K_SINK is %s", e.Value)
+		}
+	}
+	if err := kube.Delete(t.Context(), fn); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is gone", ended, func() bool { return kube.Get(t.Context(), client.ObjectKeyFromObject(fn), fn) != nil })
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+}
+
+func eventually(t *testing.T, what string, ended chan error, done func() bool) {
+	t.Helper()
+	deadline := time.After(time.Minute)
+	for !done() {
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case err := <-ended:
+			t.Fatalf("it ended with %v before %s", err, what)
+		case <-deadline:
+			t.Fatalf("not within a minute: %s", what)
+		}
+	}
+}
+
+func admin(t *testing.T) client.Client {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{controller.AddToScheme, rbacv1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := client.New(kubetest.Admin(t), client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// grant gives a user what config/rbac gives the operator.
+func grant(t *testing.T, kube client.Client, user string) {
+	t.Helper()
+	file, err := os.ReadFile("../../../config/rbac/operator_role.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	everywhere, here := &rbacv1.ClusterRole{}, &rbacv1.Role{}
+	documents := strings.Split(strings.TrimPrefix(string(file), "---\n"), "\n---\n")
+	for i, into := range []any{everywhere, here} {
+		if err := yaml.UnmarshalStrict([]byte(documents[i]), into); err != nil {
+			t.Fatal(err)
+		}
+	}
+	who := []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: user}}
+	for _, o := range []client.Object{
+		everywhere, here,
+		&rbacv1.ClusterRoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: everywhere.Name}, Subjects: who,
+			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: everywhere.Name},
+		},
+		&rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: here.Namespace, Name: here.Name}, Subjects: who,
+			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: here.Name},
+		},
+	} {
+		if err := kube.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func kubeconfig(t *testing.T, user string) string {
+	t.Helper()
+	as := kubetest.User(t, user)
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	err := clientcmd.WriteToFile(clientcmdapi.Config{
+		CurrentContext: "test", Contexts: map[string]*clientcmdapi.Context{"test": {Cluster: "test", AuthInfo: "test"}},
+		Clusters:  map[string]*clientcmdapi.Cluster{"test": {Server: as.Host, CertificateAuthorityData: as.CAData}},
+		AuthInfos: map[string]*clientcmdapi.AuthInfo{"test": {ClientCertificateData: as.CertData, ClientKeyData: as.KeyData}},
+	}, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func natsURL(t *testing.T) string {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, MaxPayload: 8 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(time.Minute) {
+		t.Fatal("the NATS server is not ready")
+	}
+	return s.ClientURL()
+}
+
+// freeAddress is one that nobody listens on.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}

@@ -1,0 +1,173 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/serviceful/serviceful/operator/internal/names"
+)
+
+// codeConsumerLimit is the server's word that it takes no more consumers.
+const codeConsumerLimit = 10026
+
+// IsConsumerLimit reports whether a consumer was refused because there are as
+// many as the server takes.
+func IsConsumerLimit(err error) bool { return hasCode(err, codeConsumerLimit) }
+
+// Survey is what waits, is under way and has died in a namespace.
+type Survey struct {
+	Triggers map[string]TriggerState // what has a consumer, by wiring.Subscription.Key
+	Dead     map[DeadKey]int64
+}
+
+// DeadKey says whose dead letters are meant.
+type DeadKey struct {
+	Function names.Function
+	Trigger  string
+}
+
+// TriggerState is how one trigger stands.
+type TriggerState struct {
+	Function names.Function
+	Trigger  string
+	Pending  int64     // messages that wait for a call, those to be repeated among them
+	InFlight int64     // messages that are being called
+	Settled  time.Time // when one was last settled; zero if the server does not know
+	AtRisk   bool      // the oldest that waits has passed half of the time it is kept
+}
+
+// Survey looks at all triggers of a namespace at once: a few requests, however
+// many there are.
+func (l Layout) Survey(ctx context.Context, namespace string) (*Survey, error) {
+	s := &Survey{Triggers: map[string]TriggerState{}, Dead: map[DeadKey]int64{}}
+	for _, name := range []string{names.Events(namespace), names.Work(namespace)} {
+		if err := l.surveyStream(ctx, s, name, namespace); err != nil {
+			return nil, err
+		}
+	}
+	err := l.eachSubject(ctx, names.Dead(namespace), names.DeadSubject(names.Function{Namespace: namespace, Name: "*"}, "*"), func(subject string, n uint64) {
+		if f, trigger, ok := names.ParseDead(subject); ok {
+			s.Dead[DeadKey{f, trigger}] = int64(n)
+		}
+	})
+	return s, err
+}
+
+func (l Layout) surveyStream(ctx context.Context, s *Survey, name, namespace string) error {
+	stream, err := l.Bus.js.Stream(ctx, name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
+	}
+	if err != nil {
+		return explain(fmt.Sprintf("looking up stream %q", name), err)
+	}
+	list := stream.ListConsumers(ctx)
+	for info := range list.Info() {
+		function, trigger, ok := names.ParseConsumer(info.Name)
+		if !ok && info.Name != names.MailConsumer {
+			continue
+		}
+		t := TriggerState{
+			Function: names.Function{Namespace: namespace, Name: function}, Trigger: trigger,
+			Pending: int64(info.NumPending), InFlight: int64(info.NumAckPending),
+		}
+		if !ok {
+			t.Function.Name, t.Trigger = "", names.MailConsumer
+		}
+		if last := info.AckFloor.Last; last != nil {
+			t.Settled = *last
+		}
+		if name == names.Events(namespace) {
+			if t.AtRisk, err = atRisk(ctx, stream, info); err != nil {
+				return err
+			}
+		}
+		s.Triggers[name+"/"+info.Name] = t
+	}
+	if err := list.Err(); err != nil && !errors.Is(err, jetstream.ErrEndOfData) {
+		return explain(fmt.Sprintf("listing the consumers of %q", name), err)
+	}
+	return l.addSchedules(ctx, s, name, namespace)
+}
+
+// addSchedules counts what waits for its repetition.
+func (l Layout) addSchedules(ctx context.Context, s *Survey, name, namespace string) error {
+	all := names.Function{Namespace: namespace, Name: "*"}
+	filter := names.AnyCall(namespace, "*")
+	parse := func(subject string) (names.Function, string, bool) {
+		item, ok := names.ParseWork(subject)
+		return item.Function, item.Trigger, ok
+	}
+	if name == names.Events(namespace) {
+		filter, parse = names.EventRetryFilter(all, "*"), names.ParseEventRetry
+	}
+	return l.eachSubject(ctx, name, names.Schedule(filter), func(subject string, n uint64) {
+		if f, trigger, ok := parse(names.Unschedule(subject)); ok {
+			key := name + "/" + names.Consumer(f.Name, trigger)
+			if t, ok := s.Triggers[key]; ok {
+				t.Pending += int64(n)
+				s.Triggers[key] = t
+			}
+		}
+	})
+}
+
+// atRisk says whether the oldest event that a consumer has not settled has
+// passed half of its time. Mostly the stream's oldest has not.
+func atRisk(ctx context.Context, stream jetstream.Stream, info *jetstream.ConsumerInfo) (bool, error) {
+	half := time.Now().Add(-eventsKept / 2)
+	if info.NumPending+uint64(info.NumAckPending) == 0 || !stream.CachedInfo().State.FirstTime.Before(half) {
+		return false, nil
+	}
+	for _, filter := range info.Config.FilterSubjects {
+		m, err := stream.GetMsg(ctx, info.AckFloor.Stream+1, jetstream.WithGetMsgSubject(filter))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue
+		}
+		if err != nil {
+			return false, explain(fmt.Sprintf("reading the oldest of %q", info.Name), err)
+		}
+		if m.Time.Before(half) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// eachSubject calls f with the subjects of a stream that match a filter, and how
+// many messages are on each.
+func (l Layout) eachSubject(ctx context.Context, name, filter string, f func(subject string, n uint64)) error {
+	stream, err := l.Bus.js.Stream(ctx, name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
+	}
+	if err != nil {
+		return explain(fmt.Sprintf("looking up stream %q", name), err)
+	}
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(filter))
+	if err != nil {
+		return explain(fmt.Sprintf("counting %q", filter), err)
+	}
+	for subject, n := range info.State.Subjects {
+		f(subject, n)
+	}
+	return nil
+}
+
+// InUse reports whether an orphan's consumer is still pulled from, or has given
+// out messages that are not settled yet.
+func (l Layout) InUse(ctx context.Context, o Orphan) (bool, error) {
+	c, err := l.Bus.js.Consumer(ctx, o.Stream, o.Consumer)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, explain(fmt.Sprintf("looking up consumer %q", o.Consumer), err)
+	}
+	info := c.CachedInfo()
+	return info.NumWaiting > 0 || info.NumAckPending > 0, nil
+}
