@@ -117,8 +117,8 @@ func (c cluster) apply(ctx context.Context, objects []manifest.Object) error {
 
 func (c cluster) awaitReady(ctx context.Context) error {
 	for _, args := range [][]string{
-		{"--for=condition=Ready", "node", "--all"},
 		{"--for=condition=Available", "deployment", "--all", "--all-namespaces"},
+		{"--for=condition=Ready", "node", "--all"},
 	} {
 		if _, err := c.ask(ctx, nil, append([]string{"wait", "--timeout=300s"}, args...)...); err != nil {
 			return err

@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -42,7 +43,17 @@ func (b Builder) Build(ctx context.Context, programs []Program) (string, error) 
 			missing = append(missing, p)
 		}
 	}
+	if len(missing) > 0 {
+		release, err := b.lock()
+		if err != nil {
+			return "", fmt.Errorf("waiting for another build: %w", err)
+		}
+		defer release()
+	}
 	for i, p := range missing {
+		if _, err := os.Stat(paths[p.Name]); err == nil {
+			continue // the other build made it
+		}
 		start := time.Now()
 		fmt.Fprintf(b.Out, "building %s (%d/%d) ... ", p.Name, i+1, len(missing))
 		if err := b.compile(ctx, p, paths[p.Name]); err != nil {
@@ -52,6 +63,22 @@ func (b Builder) Build(ctx context.Context, programs []Program) (string, error) 
 		fmt.Fprintln(b.Out, time.Since(start).Round(time.Second))
 	}
 	return b.gather(hex.EncodeToString(all.Sum(nil))[:12], paths)
+}
+
+// lock waits until no other process builds: two would only slow each other down.
+func (b Builder) lock() (release func(), err error) {
+	if err := os.MkdirAll(b.Cache, 0o755); err != nil {
+		return nil, err
+	}
+	file, err := os.Create(filepath.Join(b.Cache, "lock"))
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
+		file.Close()
+		return nil, err
+	}
+	return func() { file.Close() }, nil
 }
 
 // gather puts a link to each program into one folder.

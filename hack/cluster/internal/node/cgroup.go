@@ -21,7 +21,7 @@ const (
 )
 
 // cgroupTrees returns the root of each hierarchy: one with cgroup v2, one for
-// each controller with v1.
+// each controller, and one more, with v1.
 func cgroupTrees() ([]string, error) {
 	var stat syscall.Statfs_t
 	if err := syscall.Statfs(cgroupMount, &stat); err != nil {
@@ -36,7 +36,7 @@ func cgroupTrees() ([]string, error) {
 	}
 	var trees []string
 	for _, e := range entries {
-		if e.IsDir() && e.Name() != "unified" {
+		if e.IsDir() {
 			trees = append(trees, filepath.Join(cgroupMount, e.Name()))
 		}
 	}
