@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -20,22 +19,13 @@ import (
 // .test is ever anybody's.
 const domain = "serviceful.test"
 
-// up starts a new cluster, in the place of any that is there.
+// up starts a new cluster, or finishes one that is there already.
 func (c cluster) up(ctx context.Context, _ []string) error {
-	if c.node.Pid() != 0 {
-		return errors.New("the cluster is up already; `down` stops it")
-	}
 	if err := install(ctx); err != nil {
 		return err
 	}
 	programs, err := c.build.Build(ctx, build.All)
 	if err != nil {
-		return err
-	}
-	start := time.Now()
-	say := func(what string) { fmt.Fprintf(os.Stderr, "%4.0fs %s\n", time.Since(start).Seconds(), what) }
-	say("clearing what a killed cluster may have left")
-	if err := c.clear(ctx); err != nil {
 		return err
 	}
 	images, err := c.platformImages(programs)
@@ -46,39 +36,47 @@ func (c cluster) up(ctx context.Context, _ []string) error {
 	if err != nil {
 		return err
 	}
-	say("starting the node")
 	c.node.Programs, c.node.Pause = programs, names["pause"]
-	self, err := os.Executable()
-	if err != nil {
-		return err
+	start := time.Now()
+	steps := []struct {
+		what string
+		do   func(context.Context) error
+	}{
+		{"starting the node", c.startNode},
+		{"giving images to the registry", images.push},
+		{"deploying DNS, Knative Serving and Traefik", func(ctx context.Context) error { return c.deploy(ctx, names) }},
+		{"waiting until all of it is ready", c.awaitReady},
 	}
-	if err := c.node.Start(ctx, self); err != nil {
-		return err
+	for _, step := range steps {
+		fmt.Fprintf(os.Stderr, "%4.0fs %s\n", time.Since(start).Seconds(), step.what)
+		if err := step.do(ctx); err != nil {
+			return fmt.Errorf("%s: %w\nthe logs are in %s; `down` takes away what is there", step.what, err, c.node.Logs())
+		}
 	}
-	say("giving images to the registry")
-	if err := images.push(ctx); err != nil {
-		return err
-	}
-	say("deploying DNS, Knative Serving and Traefik")
-	if err := c.deploy(ctx, names); err != nil {
-		return err
-	}
-	say("waiting until all of it is ready")
-	if err := c.awaitReady(ctx); err != nil {
-		return fmt.Errorf("%w\nlook at `status`, and at the logs in %s", err, c.node.Logs())
-	}
-	say("the cluster is up")
+	fmt.Fprintf(os.Stderr, "%4.0fs the cluster is up\n", time.Since(start).Seconds())
 	fmt.Printf("export KUBECONFIG=%s\nregistry: %s (plain HTTP)\ningress:  curl -H 'Host: NAME.NAMESPACE.%s' http://%s\n",
 		c.node.Kubeconfig(), node.Registry, domain, node.IngressAddress)
 	return nil
 }
 
-// clear ends whatever is there, logs included.
-func (c cluster) clear(ctx context.Context) error {
-	if err := c.node.Stop(ctx); err != nil {
-		return fmt.Errorf("clearing: %w", err)
+// startNode clears what a killed cluster left, unless the node runs.
+func (c cluster) startNode(ctx context.Context) error {
+	if c.node.Pid() == 0 {
+		if err := c.node.Stop(ctx); err != nil {
+			return fmt.Errorf("clearing what a killed cluster left: %w", err)
+		}
+		if err := c.node.ForgetLogs(); err != nil {
+			return err
+		}
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		if err := c.node.Start(ctx, self); err != nil {
+			return err
+		}
 	}
-	return c.node.ForgetLogs()
+	return c.node.AwaitAPI(ctx)
 }
 
 func (c cluster) deploy(ctx context.Context, images map[string]string) error {

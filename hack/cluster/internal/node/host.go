@@ -22,8 +22,7 @@ const (
 	patience = 3 * time.Minute
 )
 
-// Start makes a new node and returns when its API server answers. The node
-// lives on when its starter ends.
+// Start makes a new node, which lives on when its starter ends.
 func (n Node) Start(ctx context.Context, self string) error {
 	if err := n.writeConfig(); err != nil {
 		return fmt.Errorf("writing the configuration: %w", err)
@@ -34,10 +33,20 @@ func (n Node) Start(ctx context.Context, self string) error {
 		}
 	}
 	_ = exec.CommandContext(ctx, "modprobe", "-a", "br_netfilter", "overlay").Run() // may be built in
-	if err := n.startInit(self); err != nil {
-		return err
+	return n.startInit(self)
+}
+
+// AwaitAPI waits until the API server and the registry of a started node answer.
+func (n Node) AwaitAPI(ctx context.Context) error {
+	ready := func() bool {
+		for _, c := range n.components() {
+			if (c.name == "kube-apiserver" || c.name == "registry") && !c.healthy(n.Root()) {
+				return false
+			}
+		}
+		return true
 	}
-	if !waitFor(ctx, patience, func() bool { return n.Pid() == 0 || n.apiServerReady() }) {
+	if !waitFor(ctx, patience, func() bool { return n.Pid() == 0 || ready() }) {
 		return errors.New("the API server did not become ready in time")
 	}
 	if n.Pid() == 0 {
@@ -120,15 +129,6 @@ func (n Node) Root() string {
 
 // Socket is where the host reaches containerd.
 func (n Node) Socket() string { return filepath.Join(n.Root(), containerdSocket) }
-
-func (n Node) apiServerReady() bool {
-	for _, c := range n.components() {
-		if c.name == "kube-apiserver" {
-			return c.healthy(n.Root())
-		}
-	}
-	return false
-}
 
 // Stop ends every process of a cluster, and takes away what it made; also of one
 // that was killed half-way. Logs stay in the state folder until the next start.
