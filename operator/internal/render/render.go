@@ -19,8 +19,6 @@ const (
 	ManagedByLabel = "app.kubernetes.io/managed-by"
 	// ManagedBy is its value.
 	ManagedBy = "serviceful"
-	// FunctionLabel names the Function that an object belongs to.
-	FunctionLabel = "serviceful.dev/function"
 	// HashAnnotation is the digest of an object as it was rendered. It tells a
 	// change of ours from what Knative's webhook adds to the object.
 	HashAnnotation = "serviceful.dev/rendered"
@@ -65,7 +63,7 @@ func ServiceAccount(fn *v1alpha1.Function) *corev1.ServiceAccount {
 func objectMeta(fn *v1alpha1.Function) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
 		Name: fn.Name, Namespace: fn.Namespace,
-		Labels: map[string]string{ManagedByLabel: ManagedBy, FunctionLabel: fn.Name},
+		Labels: map[string]string{ManagedByLabel: ManagedBy, v1alpha1.FunctionLabel: fn.Name},
 		// What is the Function's goes with it.
 		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(fn, v1alpha1.GroupVersion.WithKind(v1alpha1.Kind))},
 	}

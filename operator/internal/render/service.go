@@ -48,7 +48,7 @@ func Service(fn *v1alpha1.Function, s Settings) *servingv1.Service {
 	service.Labels[visibilityLabel] = serving.VisibilityClusterLocal
 	service.Spec.Template = servingv1.RevisionTemplateSpec{
 		ObjectMeta: metav1.ObjectMeta{
-			Labels:      map[string]string{ManagedByLabel: ManagedBy, FunctionLabel: fn.Name},
+			Labels:      map[string]string{ManagedByLabel: ManagedBy, v1alpha1.FunctionLabel: fn.Name},
 			Annotations: scaling(fn.Spec.Scale),
 		},
 		Spec: revision(fn, s),
