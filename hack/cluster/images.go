@@ -18,7 +18,11 @@ type imageSet map[string]v1.Image
 
 // platformImages makes an image of every program that runs in a pod.
 func (c cluster) platformImages(programs string) (imageSet, error) {
-	set := imageSet{}
+	ground, err := image.Base(runtime.GOARCH)
+	if err != nil {
+		return nil, fmt.Errorf("making the base image: %w", err)
+	}
+	set := imageSet{"base": ground}
 	for _, p := range build.Images {
 		img, err := image.Of(filepath.Join(programs, p.Name), runtime.GOARCH)
 		if err != nil {

@@ -35,6 +35,24 @@ type entry struct {
 	content []byte
 }
 
+// Base is what all the images here stand on: no program yet. ko puts those of
+// the product on it.
+func Base(architecture string) (v1.Image, error) {
+	ground, err := layer(base)
+	if err != nil {
+		return nil, err
+	}
+	img := mutate.MediaType(empty.Image, types.OCIManifestSchema1)
+	img = mutate.ConfigMediaType(img, types.OCIConfigJSON)
+	if img, err = mutate.AppendLayers(img, ground); err != nil {
+		return nil, err
+	}
+	return configure(img, func(f *v1.ConfigFile) {
+		f.OS, f.Architecture = "linux", architecture
+		f.Config = v1.Config{User: user, WorkingDir: "/tmp", Env: []string{"PATH=/", "HOME=/tmp"}}
+	})
+}
+
 // Of makes an image whose only program is the binary, and which starts it.
 func Of(binary, architecture string) (v1.Image, error) {
 	program, err := os.ReadFile(binary)
@@ -42,7 +60,7 @@ func Of(binary, architecture string) (v1.Image, error) {
 		return nil, err
 	}
 	name := path.Base(binary)
-	ground, err := layer(base)
+	img, err := Base(architecture)
 	if err != nil {
 		return nil, err
 	}
@@ -50,24 +68,19 @@ func Of(binary, architecture string) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	img := mutate.MediaType(empty.Image, types.OCIManifestSchema1)
-	img = mutate.ConfigMediaType(img, types.OCIConfigJSON)
-	img, err = mutate.AppendLayers(img, ground, top)
-	if err != nil {
+	if img, err = mutate.AppendLayers(img, top); err != nil {
 		return nil, fmt.Errorf("stacking the layers of %s: %w", name, err)
 	}
+	return configure(img, func(f *v1.ConfigFile) { f.Config.Entrypoint = []string{"/" + name} })
+}
+
+func configure(img v1.Image, change func(*v1.ConfigFile)) (v1.Image, error) {
 	config, err := img.ConfigFile()
 	if err != nil {
 		return nil, err
 	}
 	config = config.DeepCopy()
-	config.OS, config.Architecture = "linux", architecture
-	config.Config = v1.Config{
-		User:       user,
-		WorkingDir: "/tmp",
-		Entrypoint: []string{"/" + name},
-		Env:        []string{"PATH=/", "HOME=/tmp"},
-	}
+	change(config)
 	return mutate.ConfigFile(img, config)
 }
 
