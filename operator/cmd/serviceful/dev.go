@@ -30,6 +30,7 @@ type devOptions struct {
 	maxAsync size
 	maxStore size
 	start    time.Duration
+	gone     time.Duration // how long what is gone from the manifests may come back
 	noWatch  bool
 	verbose  bool
 	color    bool
@@ -37,7 +38,7 @@ type devOptions struct {
 }
 
 func devCommand() *cobra.Command {
-	o := devOptions{maxBody: gateway.DefaultSyncBody, maxAsync: gateway.DefaultAsyncBody}
+	o := devOptions{maxBody: gateway.DefaultSyncBody, maxAsync: gateway.DefaultAsyncBody, gone: defaultGone}
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Run every Function of a folder on this machine",

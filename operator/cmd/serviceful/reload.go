@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -42,11 +45,14 @@ func (s *stack) apply(ctx context.Context) error {
 			fmt.Fprintf(s.o.out, "%sfunction %s cannot run: %s\n", s.where(name), name, explain(failure))
 		}
 	}
+	for _, line := range s.gone.note(s.snapshot.Load(), snapshot, time.Now(), s.o.gone) {
+		fmt.Fprintln(s.o.out, line)
+	}
 	s.snapshot.Store(snapshot)
 	if err := s.dispatcher.Apply(ctx, snapshot); err != nil {
 		return err
 	}
-	return s.retire(ctx, snapshot)
+	return s.retire(ctx, snapshot, time.Now())
 }
 
 // explain says why a function cannot run: all that the build said, if there was one.
@@ -58,10 +64,12 @@ func explain(failure *invoke.StartError) string {
 }
 
 // functions are the manifests' Functions, as old as this data folder knows them.
+// One that is gone for a moment keeps its age.
 func (s *stack) functions() ([]v1alpha1.Function, error) {
-	all := make([]names.Function, len(s.manifests))
-	for i, m := range s.manifests {
-		all[i] = m.Name()
+	all := slices.Collect(maps.Keys(s.gone.functions))
+	all = slices.AppendSeq(all, maps.Keys(s.snapshot.Load().Functions))
+	for _, m := range s.manifests {
+		all = append(all, m.Name())
 	}
 	ages, err := s.data.Ages(all, time.Now().UTC())
 	if err != nil {
@@ -93,9 +101,10 @@ func (s *stack) where(f names.Function) string {
 	return ""
 }
 
-// retire removes the consumers of triggers that are gone. Calls that still
-// waited for them become dead letters.
-func (s *stack) retire(ctx context.Context, snapshot *wiring.Snapshot) error {
+// retire removes the consumers of triggers that are gone, except those that may
+// still come back. Calls that still waited for them become dead letters.
+func (s *stack) retire(ctx context.Context, snapshot *wiring.Snapshot, now time.Time) error {
+	next := s.gone.expire(now, s.o.gone)
 	namespaces, err := s.layout.Namespaces(ctx)
 	if err != nil {
 		return err
@@ -106,14 +115,46 @@ func (s *stack) retire(ctx context.Context, snapshot *wiring.Snapshot) error {
 			return err
 		}
 		for _, o := range orphans {
-			buried, err := s.layout.Retire(ctx, o, time.Now())
+			if _, ok := s.gone.triggers[o.Stream+"/"+o.Consumer]; ok {
+				continue
+			}
+			buried, err := s.layout.Retire(ctx, o, now)
 			if err != nil {
 				return err
 			}
 			s.log.Warn("trigger removed", "function", o.Function.String(), "trigger", o.Trigger, "dead_calls", buried)
 		}
 	}
+	if !next.IsZero() {
+		s.due.Reset(time.Until(next))
+	}
 	return nil
+}
+
+// retireLater retires what did not come back, each time that some of it is due.
+func (s *stack) retireLater(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.due.C:
+		}
+		if err := s.retireDue(ctx); err != nil && ctx.Err() == nil {
+			s.log.Error("removing triggers that are gone", "error", err)
+		}
+	}
+}
+
+// retireDue looks at the manifests once more: when they are not what runs, they
+// are about to be taken in, and that retires too.
+func (s *stack) retireDue(ctx context.Context) error {
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	manifests, err := readManifests(io.Discard, s.o.folders)
+	if err != nil || !reflect.DeepEqual(manifests, s.manifests) {
+		return nil
+	}
+	return s.retire(ctx, s.snapshot.Load(), time.Now())
 }
 
 // run says what there is, follows changes, and returns when ctx ends.
@@ -123,6 +164,7 @@ func (s *stack) run(ctx context.Context) error {
 	var watching sync.WaitGroup
 	watching.Go(func() { s.giveMemoryBack(ctx) })
 	watching.Go(func() { s.guard(ctx) })
+	watching.Go(func() { s.retireLater(ctx) })
 	defer watching.Wait()
 	if s.o.noWatch {
 		<-ctx.Done()
@@ -136,14 +178,20 @@ func (s *stack) run(ctx context.Context) error {
 // reload takes changed manifests in. As long as one of them has a problem, the
 // system stays as it is.
 func (s *stack) reload(ctx context.Context) {
+	s.applying.Lock()
+	defer s.applying.Unlock()
 	manifests, err := readManifests(s.o.out, s.o.folders)
 	if err != nil {
 		fmt.Fprintln(s.o.out, "nothing was changed; mend the above and save")
 		return
 	}
+	before := s.manifests
 	s.manifests = manifests
-	if err := s.apply(ctx); err != nil && ctx.Err() == nil {
-		s.log.Error("taking changed manifests in", "error", err)
+	if err := s.apply(ctx); err != nil {
+		s.manifests = before
+		if ctx.Err() == nil {
+			s.log.Error("taking changed manifests in", "error", err)
+		}
 		return
 	}
 	fmt.Fprintln(s.o.out, "manifests taken in: "+s.count())

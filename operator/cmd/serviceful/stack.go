@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -45,14 +46,18 @@ type stack struct {
 
 	snapshot  atomic.Pointer[wiring.Snapshot]
 	wired     atomic.Bool
+	applying  sync.Mutex           // of what follows, while the program runs
 	manifests []*manifest.Manifest // what was read last and is good
-	closers   []func()             // in the order they were opened
+	gone      departures
+	due       *time.Timer // when some of them have been gone for long enough
+	closers   []func()    // in the order they were opened
 }
 
 // startStack brings everything up in order, up to the first snapshot. What it
 // opened is closed again when it fails.
 func startStack(ctx context.Context, o devOptions, log *slog.Logger) (_ *stack, err error) {
-	s := &stack{o: o, log: log}
+	s := &stack{o: o, log: log, gone: newDepartures(), due: time.NewTimer(0)}
+	s.due.Stop()
 	s.snapshot.Store(wiring.Compile(nil, wiring.Hosts{}))
 	defer func() {
 		if err != nil {
