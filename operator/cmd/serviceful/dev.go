@@ -51,6 +51,10 @@ annotation serviceful.dev/dev-command runs that command instead, in the folder
 of its manifest: any language that can listen on $PORT. What changes on disk is
 built and started anew; calls and events that were accepted wait meanwhile.
 
+An interrupt stops it: requests and calls under way get 10 s in all to end, and
+each part of it a second at least, so that it has ended within 20 s. A second
+interrupt ends it at once. Calls that were accepted are made at the next start.
+
 Data is kept in the data folder and found again at the next start.`,
 		Example: `  serviceful dev
   serviceful dev -f functions -f examples/python-greeter

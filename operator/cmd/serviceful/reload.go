@@ -171,7 +171,7 @@ func (s *stack) run(ctx context.Context) error {
 	} else {
 		s.deployer.Watch(ctx, func([]string) { s.reload(ctx) })
 	}
-	fmt.Fprintln(s.o.out, "stopping: requests and calls under way get", stopGrace, "to end (interrupt again to end now)")
+	fmt.Fprintln(s.o.out, "stopping: requests and calls under way get", stopGrace, "in all to end (interrupt again to end now)")
 	return nil
 }
 
