@@ -45,7 +45,7 @@ Dashed edges are asynchronous.`,
 			}
 			snapshot := wiring.Compile(functions, laptopHosts)
 			for _, p := range snapshot.Problems {
-				fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+p.String())
+				fmt.Fprintln(cmd.ErrOrStderr(), where(manifests, p.Function, p.Field)+"warning: "+p.String())
 			}
 			return write(cmd.OutOrStdout(), graph.Edges(snapshot))
 		},

@@ -15,6 +15,7 @@ import (
 	"github.com/serviceful/serviceful/operator/api/v1alpha1"
 	"github.com/serviceful/serviceful/operator/internal/invoke"
 	"github.com/serviceful/serviceful/operator/internal/local/deploy"
+	"github.com/serviceful/serviceful/operator/internal/manifest"
 	"github.com/serviceful/serviceful/operator/internal/names"
 	"github.com/serviceful/serviceful/operator/internal/wiring"
 
@@ -35,14 +36,14 @@ func (s *stack) apply(ctx context.Context) error {
 	}
 	snapshot := wiring.Compile(functions, laptopHosts)
 	for _, p := range snapshot.Problems {
-		fmt.Fprintln(s.o.out, s.where(p.Function)+p.String())
+		fmt.Fprintln(s.o.out, where(s.manifests, p.Function, p.Field)+p.String())
 	}
 	if err := s.layout.Apply(ctx, snapshot); err != nil {
 		return err
 	}
 	for name, failure := range s.deployer.Apply(ctx, s.deployments(functions)) {
 		if ctx.Err() == nil { // or it is only that everything ends
-			fmt.Fprintf(s.o.out, "%sfunction %s cannot run: %s\n", s.where(name), name, explain(failure))
+			fmt.Fprintf(s.o.out, "%sfunction %s cannot run: %s\n", where(s.manifests, name, ""), name, explain(failure))
 		}
 	}
 	for _, line := range s.gone.note(s.snapshot.Load(), snapshot, time.Now(), s.o.gone) {
@@ -91,11 +92,15 @@ func (s *stack) deployments(functions []v1alpha1.Function) []deploy.Deployment {
 	return out
 }
 
-// where begins a line about a Function: "file:line: ".
-func (s *stack) where(f names.Function) string {
-	for _, m := range s.manifests {
+// where begins a line about a Function, or a field of it: "file:line: field: ".
+func where(manifests []*manifest.Manifest, f names.Function, field string) string {
+	for _, m := range manifests {
 		if m.Name() == f {
-			return fmt.Sprintf("%s:%d: ", m.File, m.Line)
+			line := fmt.Sprintf("%s:%d: ", m.File, m.LineOf(field))
+			if field != "" {
+				line += field + ": "
+			}
+			return line
 		}
 	}
 	return ""

@@ -81,7 +81,7 @@ func (v *Validator) document(file string, p part) (*Manifest, []Problem) {
 	if len(found) == 0 {
 		function, err := decode(object)
 		if err == nil {
-			return &Manifest{Function: function, File: file, Line: d.line("")}, nil
+			return &Manifest{Function: function, File: file, Line: d.line(""), document: d}, nil
 		}
 		found = []finding{{message: err.Error()}}
 	}
@@ -117,7 +117,12 @@ type finding struct {
 func findings(errs ...*field.Error) []finding {
 	var found []finding
 	for _, err := range errs {
-		found = append(found, finding{field: err.Field, message: err.ErrorBody()})
+		path := err.Field
+		if path == (*field.Path)(nil).String() {
+			// a rule about metadata stands at the root, and its message begins with the field
+			path, _, _ = strings.Cut(err.Detail, " ")
+		}
+		found = append(found, finding{field: path, message: err.ErrorBody()})
 	}
 	return found
 }
