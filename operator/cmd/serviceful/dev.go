@@ -70,7 +70,7 @@ Data is kept in the data folder and found again at the next start.`,
 	f.StringArrayVarP(&o.folders, "filename", "f", []string{"functions"}, "folder of manifests; may be given several times")
 	f.StringVar(&o.listen, "listen", "127.0.0.1:8080", "address of the public door")
 	f.StringVar(&o.services, "services", "127.0.0.1:8081", "address of the services door")
-	f.StringVar(&o.data, "data", ".serviceful", "data folder")
+	f.StringVar(&o.data, "data", defaultData, "data folder")
 	f.StringVar(&o.smtp, "smtp", "", "SMTP server (host:port) that mail is handed to; without it, mail only goes to the mailbox, GET /v1/mail on the services door")
 	f.StringVar(&o.mailFrom, "mail-from", "serviceful@localhost", "sender of every mail")
 	f.Var(&o.maxBody, "max-body", "largest body of a synchronous request")
@@ -85,6 +85,9 @@ Data is kept in the data folder and found again at the next start.`,
 // maxAsyncLimit keeps a stored body and what surrounds it within the largest
 // message that our NATS server takes.
 const maxAsyncLimit = 4 << 20
+
+// defaultData is the data folder.
+const defaultData = ".serviceful"
 
 // gcPercent spends memory under load, when there is garbage, and none when idle:
 // hack/bench, events-throughput and start.

@@ -76,12 +76,17 @@ func (s *stack) functions() ([]v1alpha1.Function, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := make([]v1alpha1.Function, len(s.manifests))
-	for i, m := range s.manifests {
+	return aged(s.manifests, ages), nil
+}
+
+// aged are the manifests' Functions with ages as their creationTimestamp.
+func aged(manifests []*manifest.Manifest, ages map[names.Function]time.Time) []v1alpha1.Function {
+	out := make([]v1alpha1.Function, len(manifests))
+	for i, m := range manifests {
 		out[i] = m.Function
 		out[i].CreationTimestamp = metav1.NewTime(ages[m.Name()])
 	}
-	return out, nil
+	return out
 }
 
 func (s *stack) deployments(functions []v1alpha1.Function) []deploy.Deployment {
