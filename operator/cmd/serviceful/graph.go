@@ -52,7 +52,7 @@ the data folder, if there is one, knows which that is.`,
 			}
 			snapshot := wiring.Compile(aged(manifests, ages), laptopHosts)
 			for _, p := range snapshot.Problems {
-				fmt.Fprintln(cmd.ErrOrStderr(), where(manifests, p.Function, p.Field)+"warning: "+p.String())
+				fmt.Fprintln(cmd.ErrOrStderr(), where(manifests, p.Function, p.Field)+p.Field+": warning: "+p.String())
 			}
 			return write(cmd.OutOrStdout(), graph.Edges(snapshot))
 		},

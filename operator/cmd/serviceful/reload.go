@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -36,14 +38,14 @@ func (s *stack) apply(ctx context.Context) error {
 	}
 	snapshot := wiring.Compile(functions, laptopHosts)
 	for _, p := range snapshot.Problems {
-		fmt.Fprintln(s.o.out, where(s.manifests, p.Function, p.Field)+p.String())
+		fmt.Fprintln(s.o.out, where(s.manifests, p.Function, p.Field)+p.Field+": "+p.String())
 	}
 	if err := s.layout.Apply(ctx, snapshot); err != nil {
 		return err
 	}
 	for name, failure := range s.deployer.Apply(ctx, s.deployments(functions)) {
 		if ctx.Err() == nil { // or it is only that everything ends
-			fmt.Fprintf(s.o.out, "%sfunction %s cannot run: %s\n", where(s.manifests, name, ""), name, explain(failure))
+			fmt.Fprintf(s.o.out, "%sfunction %s cannot run: %s\n", where(s.manifests, name, fieldOf.FindString(failure.Detail)), name, explain(failure))
 		}
 	}
 	for _, line := range s.gone.note(s.snapshot.Load(), snapshot, time.Now(), s.o.gone) {
@@ -97,19 +99,18 @@ func (s *stack) deployments(functions []v1alpha1.Function) []deploy.Deployment {
 	return out
 }
 
-// where begins a line about a Function, or a field of it: "file:line: field: ".
+// where begins a line about a field of a Function: "file:line: ".
 func where(manifests []*manifest.Manifest, f names.Function, field string) string {
 	for _, m := range manifests {
 		if m.Name() == f {
-			line := fmt.Sprintf("%s:%d: ", m.File, m.LineOf(field))
-			if field != "" {
-				line += field + ": "
-			}
-			return line
+			return fmt.Sprintf("%s:%d: ", m.File, m.LineOf(field))
 		}
 	}
 	return ""
 }
+
+// fieldOf is the field that a reason why a function cannot run begins with, or empty.
+var fieldOf = regexp.MustCompile(`^spec[^ :]*`)
 
 // retire removes the consumers of triggers that are gone, except those that may
 // still come back. Calls that still waited for them become dead letters.
@@ -234,7 +235,7 @@ func (s *stack) introduce() {
 		if r.Async {
 			how = "  (async)"
 		}
-		fmt.Fprintf(table, "  %s\t%s\t%s%s%s\n", r.Function.Name, strings.Join(r.Methods, ","), base, r.Path, how)
+		fmt.Fprintf(table, "  %s\t%s\t%s%s%s\n", r.Function.Name, cmp.Or(strings.Join(r.Methods, ","), "any method"), base, r.Path, how)
 	}
 	fmt.Fprintf(table, "\n  calls\t%s/calls/<id>\n  mail\t%s/v1/mail\n  data\t%s\n\n", base, reachable(s.services), s.o.data)
 	_ = table.Flush() // into a builder

@@ -181,7 +181,7 @@ func holder(older *Route, claimant names.Function) string {
 	if older.Function == claimant {
 		return "the same function (" + older.Path + ")"
 	}
-	return "function " + older.Function.String() + " (" + older.Path + "), which is older"
+	return "function " + older.Function.String() + " (" + older.Path + "), which came first"
 }
 
 func describe(p route.Pattern) string {
