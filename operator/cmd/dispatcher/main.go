@@ -111,7 +111,7 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	defer d.Stop()
+	defer d.Stop(context.Background()) // Grace bounds it
 	world.Follow(ctx, func(ctx context.Context, s *wiring.Snapshot) error {
 		current.Store(s)
 		return d.Apply(ctx, s)

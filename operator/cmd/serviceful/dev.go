@@ -30,6 +30,7 @@ type devOptions struct {
 	maxAsync size
 	maxStore size
 	start    time.Duration
+	gone     time.Duration // how long what is gone from the manifests may come back
 	noWatch  bool
 	verbose  bool
 	color    bool
@@ -37,7 +38,7 @@ type devOptions struct {
 }
 
 func devCommand() *cobra.Command {
-	o := devOptions{maxBody: gateway.DefaultSyncBody, maxAsync: gateway.DefaultAsyncBody}
+	o := devOptions{maxBody: gateway.DefaultSyncBody, maxAsync: gateway.DefaultAsyncBody, gone: defaultGone}
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Run every Function of a folder on this machine",
@@ -49,6 +50,10 @@ An image ko://<import path> is built with the go command. A Function with the
 annotation serviceful.dev/dev-command runs that command instead, in the folder
 of its manifest: any language that can listen on $PORT. What changes on disk is
 built and started anew; calls and events that were accepted wait meanwhile.
+
+An interrupt stops it: requests and calls under way get 10 s in all to end, and
+each part of it a second at least, so that it has ended within 20 s. A second
+interrupt ends it at once. Calls that were accepted are made at the next start.
 
 Data is kept in the data folder and found again at the next start.`,
 		Example: `  serviceful dev
@@ -65,7 +70,7 @@ Data is kept in the data folder and found again at the next start.`,
 	f.StringArrayVarP(&o.folders, "filename", "f", []string{"functions"}, "folder of manifests; may be given several times")
 	f.StringVar(&o.listen, "listen", "127.0.0.1:8080", "address of the public door")
 	f.StringVar(&o.services, "services", "127.0.0.1:8081", "address of the services door")
-	f.StringVar(&o.data, "data", ".serviceful", "data folder")
+	f.StringVar(&o.data, "data", defaultData, "data folder")
 	f.StringVar(&o.smtp, "smtp", "", "SMTP server (host:port) that mail is handed to; without it, mail only goes to the mailbox, GET /v1/mail on the services door")
 	f.StringVar(&o.mailFrom, "mail-from", "serviceful@localhost", "sender of every mail")
 	f.Var(&o.maxBody, "max-body", "largest body of a synchronous request")
@@ -80,6 +85,9 @@ Data is kept in the data folder and found again at the next start.`,
 // maxAsyncLimit keeps a stored body and what surrounds it within the largest
 // message that our NATS server takes.
 const maxAsyncLimit = 4 << 20
+
+// defaultData is the data folder.
+const defaultData = ".serviceful"
 
 // gcPercent spends memory under load, when there is garbage, and none when idle:
 // hack/bench, events-throughput and start.

@@ -3,24 +3,27 @@ package main
 import (
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/serviceful/serviceful/operator/api/v1alpha1"
 	"github.com/serviceful/serviceful/operator/internal/graph"
+	"github.com/serviceful/serviceful/operator/internal/local/datadir"
 	"github.com/serviceful/serviceful/operator/internal/manifest"
+	"github.com/serviceful/serviceful/operator/internal/names"
 	"github.com/serviceful/serviceful/operator/internal/wiring"
 )
 
 func graphCommand() *cobra.Command {
 	var folders []string
-	var format string
+	var format, data string
 	cmd := &cobra.Command{
 		Use:   "graph",
 		Short: "Show who emits what to whom",
 		Long: `graph reads the Functions of a folder and prints how they are wired: which calls
 and events reach which function, what it emits, and the services it leans on.
-Dashed edges are asynchronous.`,
+Dashed edges are asynchronous. Where two functions claim one route it is the older's:
+the data folder, if there is one, knows which that is.`,
 		Example: `  serviceful graph                      # Mermaid, for Markdown
   serviceful graph -o dot | dot -Tsvg   # Graphviz`,
 		Args: noArguments,
@@ -39,18 +42,23 @@ Dashed edges are asynchronous.`,
 			if len(manifests) == 0 {
 				fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+noFunctions(folders))
 			}
-			functions := make([]v1alpha1.Function, len(manifests))
+			all := make([]names.Function, len(manifests))
 			for i, m := range manifests {
-				functions[i] = m.Function
+				all[i] = m.Name()
 			}
-			snapshot := wiring.Compile(functions, laptopHosts)
+			ages, err := datadir.ReadAges(data, all, time.Now())
+			if err != nil {
+				return err
+			}
+			snapshot := wiring.Compile(aged(manifests, ages), laptopHosts)
 			for _, p := range snapshot.Problems {
-				fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+p.String())
+				fmt.Fprintln(cmd.ErrOrStderr(), where(manifests, p.Function, p.Field)+p.Field+": warning: "+p.String())
 			}
 			return write(cmd.OutOrStdout(), graph.Edges(snapshot))
 		},
 	}
 	cmd.Flags().StringArrayVarP(&folders, "filename", "f", []string{"functions"}, "folder of manifests; may be given several times")
+	cmd.Flags().StringVar(&data, "data", defaultData, "data folder of serviceful dev")
 	cmd.Flags().StringVarP(&format, "output", "o", "mermaid", "mermaid or dot")
 	return cmd
 }

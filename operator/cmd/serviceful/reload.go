@@ -1,8 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"io"
+	"maps"
+	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +17,7 @@ import (
 	"github.com/serviceful/serviceful/operator/api/v1alpha1"
 	"github.com/serviceful/serviceful/operator/internal/invoke"
 	"github.com/serviceful/serviceful/operator/internal/local/deploy"
+	"github.com/serviceful/serviceful/operator/internal/manifest"
 	"github.com/serviceful/serviceful/operator/internal/names"
 	"github.com/serviceful/serviceful/operator/internal/wiring"
 
@@ -32,21 +38,24 @@ func (s *stack) apply(ctx context.Context) error {
 	}
 	snapshot := wiring.Compile(functions, laptopHosts)
 	for _, p := range snapshot.Problems {
-		fmt.Fprintln(s.o.out, s.where(p.Function)+p.String())
+		fmt.Fprintln(s.o.out, where(s.manifests, p.Function, p.Field)+p.Field+": "+p.String())
 	}
 	if err := s.layout.Apply(ctx, snapshot); err != nil {
 		return err
 	}
 	for name, failure := range s.deployer.Apply(ctx, s.deployments(functions)) {
 		if ctx.Err() == nil { // or it is only that everything ends
-			fmt.Fprintf(s.o.out, "%sfunction %s cannot run: %s\n", s.where(name), name, explain(failure))
+			fmt.Fprintf(s.o.out, "%sfunction %s cannot run: %s\n", where(s.manifests, name, fieldOf.FindString(failure.Detail)), name, explain(failure))
 		}
+	}
+	for _, line := range s.gone.note(s.snapshot.Load(), snapshot, time.Now(), s.o.gone) {
+		fmt.Fprintln(s.o.out, line)
 	}
 	s.snapshot.Store(snapshot)
 	if err := s.dispatcher.Apply(ctx, snapshot); err != nil {
 		return err
 	}
-	return s.retire(ctx, snapshot)
+	return s.retire(ctx, snapshot, time.Now())
 }
 
 // explain says why a function cannot run: all that the build said, if there was one.
@@ -58,21 +67,28 @@ func explain(failure *invoke.StartError) string {
 }
 
 // functions are the manifests' Functions, as old as this data folder knows them.
+// One that is gone for a moment keeps its age.
 func (s *stack) functions() ([]v1alpha1.Function, error) {
-	all := make([]names.Function, len(s.manifests))
-	for i, m := range s.manifests {
-		all[i] = m.Name()
+	all := slices.Collect(maps.Keys(s.gone.functions))
+	all = slices.AppendSeq(all, maps.Keys(s.snapshot.Load().Functions))
+	for _, m := range s.manifests {
+		all = append(all, m.Name())
 	}
 	ages, err := s.data.Ages(all, time.Now().UTC())
 	if err != nil {
 		return nil, err
 	}
-	out := make([]v1alpha1.Function, len(s.manifests))
-	for i, m := range s.manifests {
+	return aged(s.manifests, ages), nil
+}
+
+// aged are the manifests' Functions with ages as their creationTimestamp.
+func aged(manifests []*manifest.Manifest, ages map[names.Function]time.Time) []v1alpha1.Function {
+	out := make([]v1alpha1.Function, len(manifests))
+	for i, m := range manifests {
 		out[i] = m.Function
 		out[i].CreationTimestamp = metav1.NewTime(ages[m.Name()])
 	}
-	return out, nil
+	return out
 }
 
 func (s *stack) deployments(functions []v1alpha1.Function) []deploy.Deployment {
@@ -83,19 +99,23 @@ func (s *stack) deployments(functions []v1alpha1.Function) []deploy.Deployment {
 	return out
 }
 
-// where begins a line about a Function: "file:line: ".
-func (s *stack) where(f names.Function) string {
-	for _, m := range s.manifests {
+// where begins a line about a field of a Function: "file:line: ".
+func where(manifests []*manifest.Manifest, f names.Function, field string) string {
+	for _, m := range manifests {
 		if m.Name() == f {
-			return fmt.Sprintf("%s:%d: ", m.File, m.Line)
+			return fmt.Sprintf("%s:%d: ", m.File, m.LineOf(field))
 		}
 	}
 	return ""
 }
 
-// retire removes the consumers of triggers that are gone. Calls that still
-// waited for them become dead letters.
-func (s *stack) retire(ctx context.Context, snapshot *wiring.Snapshot) error {
+// fieldOf is the field that a reason why a function cannot run begins with, or empty.
+var fieldOf = regexp.MustCompile(`^spec[^ :]*`)
+
+// retire removes the consumers of triggers that are gone, except those that may
+// still come back. Calls that still waited for them become dead letters.
+func (s *stack) retire(ctx context.Context, snapshot *wiring.Snapshot, now time.Time) error {
+	next := s.gone.expire(now, s.o.gone)
 	namespaces, err := s.layout.Namespaces(ctx)
 	if err != nil {
 		return err
@@ -106,14 +126,46 @@ func (s *stack) retire(ctx context.Context, snapshot *wiring.Snapshot) error {
 			return err
 		}
 		for _, o := range orphans {
-			buried, err := s.layout.Retire(ctx, o, time.Now())
+			if _, ok := s.gone.triggers[o.Stream+"/"+o.Consumer]; ok {
+				continue
+			}
+			buried, err := s.layout.Retire(ctx, o, now)
 			if err != nil {
 				return err
 			}
 			s.log.Warn("trigger removed", "function", o.Function.String(), "trigger", o.Trigger, "dead_calls", buried)
 		}
 	}
+	if !next.IsZero() {
+		s.due.Reset(time.Until(next))
+	}
 	return nil
+}
+
+// retireLater retires what did not come back, each time that some of it is due.
+func (s *stack) retireLater(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.due.C:
+		}
+		if err := s.retireDue(ctx); err != nil && ctx.Err() == nil {
+			s.log.Error("removing triggers that are gone", "error", err)
+		}
+	}
+}
+
+// retireDue looks at the manifests once more: when they are not what runs, they
+// are about to be taken in, and that retires too.
+func (s *stack) retireDue(ctx context.Context) error {
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	manifests, err := readManifests(io.Discard, s.o.folders)
+	if err != nil || !reflect.DeepEqual(manifests, s.manifests) {
+		return nil
+	}
+	return s.retire(ctx, s.snapshot.Load(), time.Now())
 }
 
 // run says what there is, follows changes, and returns when ctx ends.
@@ -123,27 +175,34 @@ func (s *stack) run(ctx context.Context) error {
 	var watching sync.WaitGroup
 	watching.Go(func() { s.giveMemoryBack(ctx) })
 	watching.Go(func() { s.guard(ctx) })
+	watching.Go(func() { s.retireLater(ctx) })
 	defer watching.Wait()
 	if s.o.noWatch {
 		<-ctx.Done()
 	} else {
 		s.deployer.Watch(ctx, func([]string) { s.reload(ctx) })
 	}
-	fmt.Fprintln(s.o.out, "stopping: requests and calls under way get", stopGrace, "to end (interrupt again to end now)")
+	fmt.Fprintln(s.o.out, "stopping: requests and calls under way get", stopGrace, "in all to end (interrupt again to end now)")
 	return nil
 }
 
 // reload takes changed manifests in. As long as one of them has a problem, the
 // system stays as it is.
 func (s *stack) reload(ctx context.Context) {
+	s.applying.Lock()
+	defer s.applying.Unlock()
 	manifests, err := readManifests(s.o.out, s.o.folders)
 	if err != nil {
 		fmt.Fprintln(s.o.out, "nothing was changed; mend the above and save")
 		return
 	}
+	before := s.manifests
 	s.manifests = manifests
-	if err := s.apply(ctx); err != nil && ctx.Err() == nil {
-		s.log.Error("taking changed manifests in", "error", err)
+	if err := s.apply(ctx); err != nil {
+		s.manifests = before
+		if ctx.Err() == nil {
+			s.log.Error("taking changed manifests in", "error", err)
+		}
 		return
 	}
 	fmt.Fprintln(s.o.out, "manifests taken in: "+s.count())
@@ -176,7 +235,7 @@ func (s *stack) introduce() {
 		if r.Async {
 			how = "  (async)"
 		}
-		fmt.Fprintf(table, "  %s\t%s\t%s%s%s\n", r.Function.Name, strings.Join(r.Methods, ","), base, r.Path, how)
+		fmt.Fprintf(table, "  %s\t%s\t%s%s%s\n", r.Function.Name, cmp.Or(strings.Join(r.Methods, ","), "any method"), base, r.Path, how)
 	}
 	fmt.Fprintf(table, "\n  calls\t%s/calls/<id>\n  mail\t%s/v1/mail\n  data\t%s\n\n", base, reachable(s.services), s.o.data)
 	_ = table.Flush() // into a builder

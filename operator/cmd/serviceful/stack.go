@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,8 +27,12 @@ import (
 	"github.com/serviceful/serviceful/operator/internal/wiring"
 )
 
-// stopGrace is how long requests and calls under way get when the program ends.
-const stopGrace = 10 * time.Second
+// How long a stop may take: its parts share stopGrace, and each gets stopLeast
+// where those before it have used that up.
+const (
+	stopGrace = 10 * time.Second
+	stopLeast = time.Second
+)
 
 // stack is everything that runs in `serviceful dev`.
 type stack struct {
@@ -45,14 +51,18 @@ type stack struct {
 
 	snapshot  atomic.Pointer[wiring.Snapshot]
 	wired     atomic.Bool
+	applying  sync.Mutex           // of what follows, while the program runs
 	manifests []*manifest.Manifest // what was read last and is good
-	closers   []func()             // in the order they were opened
+	gone      departures
+	due       *time.Timer             // when some of them have been gone for long enough
+	closers   []func(context.Context) // in the order they were opened
 }
 
 // startStack brings everything up in order, up to the first snapshot. What it
 // opened is closed again when it fails.
 func startStack(ctx context.Context, o devOptions, log *slog.Logger) (_ *stack, err error) {
-	s := &stack{o: o, log: log}
+	s := &stack{o: o, log: log, gone: newDepartures(), due: time.NewTimer(0)}
+	s.due.Stop()
 	s.snapshot.Store(wiring.Compile(nil, wiring.Hosts{}))
 	defer func() {
 		if err != nil {
@@ -62,7 +72,7 @@ func startStack(ctx context.Context, o devOptions, log *slog.Logger) (_ *stack, 
 	if s.data, err = datadir.Open(o.data); err != nil {
 		return nil, err
 	}
-	s.onStop(func() { _ = s.data.Close() })
+	s.onStop(func(context.Context) { _ = s.data.Close() })
 	recovered := make(chan error, 1) // NATS recovers its files while manifests are read
 	go func() { recovered <- s.startNATS() }()
 	s.manifests, err = readManifests(o.out, o.folders)
@@ -77,16 +87,27 @@ func startStack(ctx context.Context, o devOptions, log *slog.Logger) (_ *stack, 
 	return s, s.apply(ctx)
 }
 
-func (s *stack) onStop(f func()) { s.closers = append(s.closers, f) }
+// onStop has f called by stop. Its context ends when the time is up: f breaks off
+// then what is left.
+func (s *stack) onStop(f func(ctx context.Context)) { s.closers = append(s.closers, f) }
 
 // stop ends everything in the opposite order: 1 the public door drains, 2 the
 // dispatcher stops pulling and ends its calls, 3 functions end, 4 the services
 // door, which they lean on to the last, drains, 5 NATS writes out, 6 the data
 // folder is given up.
-func (s *stack) stop() {
+func (s *stack) stop() { s.stopBy(time.Now().Add(stopGrace)) }
+
+// stopBy is stop with one deadline for all of it.
+func (s *stack) stopBy(deadline time.Time) {
 	s.wired.Store(false)
-	for i := len(s.closers) - 1; i >= 0; i-- {
-		s.closers[i]()
+	for _, f := range slices.Backward(s.closers) {
+		by := deadline
+		if least := time.Now().Add(stopLeast); by.Before(least) {
+			by = least
+		}
+		ctx, cancel := context.WithDeadline(context.Background(), by)
+		f(ctx)
+		cancel()
 	}
 	s.closers = nil
 }
@@ -96,7 +117,7 @@ func (s *stack) startNATS() (err error) {
 	if err != nil {
 		return err
 	}
-	s.onStop(s.nats.Stop)
+	s.onStop(func(context.Context) { s.nats.Stop() })
 	b, err := s.connect("control")
 	s.layout = bus.Layout{Bus: b, Mailbox: true}
 	return err
@@ -108,7 +129,7 @@ func (s *stack) connect(name string) (*bus.Bus, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.onStop(nc.Close)
+	s.onStop(func(context.Context) { nc.Close() })
 	return bus.New(nc)
 }
 
@@ -120,11 +141,7 @@ func (s *stack) startProcesses() (err error) {
 	if err != nil {
 		return err
 	}
-	s.onStop(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
-		defer cancel()
-		s.processes.Stop(ctx)
-	})
+	s.onStop(s.processes.Stop)
 	s.deployer, err = deploy.New(deploy.Config{
 		Dir: s.data.Path("."), Roots: s.o.folders, NoWatch: s.o.noWatch, Processes: s.processes, Progress: s.o.out, Logger: s.log,
 	})
@@ -160,7 +177,7 @@ func (s *stack) startDispatcher() error {
 		if err != nil {
 			return fmt.Errorf("--smtp %q: %w", s.o.smtp, err)
 		}
-		s.onStop(sender.Close)
+		s.onStop(func(context.Context) { sender.Close() })
 		box.Sender = sender
 	}
 	s.dispatcher, err = dispatch.New(dispatch.Config{
@@ -196,11 +213,7 @@ func (s *stack) listen(flag, address string, door http.Handler) (*serve.Server, 
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
-	s.onStop(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
-		defer cancel()
-		server.Stop(ctx)
-	})
+	s.onStop(server.Stop)
 	return server, nil
 }
 

@@ -107,7 +107,7 @@ func (d *Dispatcher) Apply(ctx context.Context, s *wiring.Snapshot) error {
 			delete(d.workers, key)
 		}
 	}
-	stopAll(gone)
+	stopAll(context.WithoutCancel(ctx), gone)
 	var errs []error
 	for key, sub := range wanted {
 		if w := d.workers[key]; w != nil {
@@ -124,9 +124,9 @@ func (d *Dispatcher) Apply(ctx context.Context, s *wiring.Snapshot) error {
 	return errors.Join(errs...)
 }
 
-// Stop stops all workers: first the pulling, then, after Grace, the calls still
-// under way. What was not settled is handed back.
-func (d *Dispatcher) Stop() {
+// Stop stops all workers: first the pulling, then, after Grace or when ctx is
+// done, the calls still under way. What was not settled is handed back.
+func (d *Dispatcher) Stop(ctx context.Context) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	all := make([]*worker, 0, len(d.workers))
@@ -134,13 +134,13 @@ func (d *Dispatcher) Stop() {
 		all = append(all, w)
 	}
 	clear(d.workers)
-	stopAll(all)
+	stopAll(ctx, all)
 }
 
-func stopAll(workers []*worker) {
+func stopAll(ctx context.Context, workers []*worker) {
 	var wg sync.WaitGroup
 	for _, w := range workers {
-		wg.Go(w.stop)
+		wg.Go(func() { w.stop(ctx) })
 	}
 	wg.Wait()
 }

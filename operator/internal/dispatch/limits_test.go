@@ -1,6 +1,7 @@
 package dispatch_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -100,7 +101,7 @@ func TestConcurrencyOverAllDispatchers(t *testing.T) {
 	full := make(chan struct{})
 	r := newRig(t, g.around(func(http.ResponseWriter, *http.Request) { <-full }), []v1alpha1.Trigger{onEvent("welcome", quick(concurrency(limit)), "in.a")})
 	first := r.dispatcher
-	t.Cleanup(first.Stop)
+	t.Cleanup(func() { first.Stop(context.Background()) })
 	r.start()
 	r.publish(someEvents(messages)...)
 	eventually(t, "as many calls as may be", func() bool { now, _ := g.read(); return now == limit })

@@ -64,12 +64,14 @@ func (w *worker) start(ctx context.Context) error {
 
 // stop ends the worker: 1 no more messages, 2 those that wait for an instance
 // are handed back, 3 calls under way get Grace to end, 4 the rest is broken off.
-func (w *worker) stop() {
+// When ctx is done, Grace is over too.
+func (w *worker) stop(ctx context.Context) {
 	w.pull()
 	w.unwait()
-	grace := time.AfterFunc(w.cfg.Grace, w.uncall)
+	ctx, cancel := context.WithTimeout(ctx, w.cfg.Grace)
+	context.AfterFunc(ctx, w.uncall)
 	w.busy.Wait()
-	grace.Stop()
+	cancel()
 	w.uncall()
 	w.heart.Wait()
 }

@@ -19,8 +19,18 @@ import (
 	"github.com/serviceful/serviceful/operator/internal/event"
 )
 
+// Error is returned by Compile for a filter with an expression that does not
+// parse.
+type Error struct {
+	Index int // of the filter
+	Err   error
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("filter %d: %v", e.Index+1, e.Err) }
+func (e *Error) Unwrap() error { return e.Err }
+
 // Compile makes one decision of filters that must all let an event pass. It
-// returns nil for no filters, and an error for an expression that does not
+// returns nil for no filters, and an *Error for an expression that does not
 // parse.
 func Compile(filters []v1alpha1.Filter) (func(*event.Event) bool, error) {
 	if len(filters) == 0 {
@@ -30,7 +40,7 @@ func Compile(filters []v1alpha1.Filter) (func(*event.Event) bool, error) {
 	for i, f := range filters {
 		p, err := compile(f)
 		if err != nil {
-			return nil, fmt.Errorf("filter %d: %w", i+1, err)
+			return nil, &Error{Index: i, Err: err}
 		}
 		all[i] = p
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -101,12 +102,10 @@ func (p part) syntaxError(err error) error {
 	return &syntaxError{line: p.before + line, message: "reading YAML: " + message[len(match[0]):]}
 }
 
-// value decodes the document as kubectl does, so that `on` is a boolean here too.
+// value decodes the document as kubectl does, so that `on` is a boolean here too,
+// and a key that stands before a merge (<<) loses to it.
 func (d document) value() (map[string]any, error) {
-	if err := d.duplicateKey(d.root); err != nil {
-		return nil, err
-	}
-	data, err := yaml.YAMLToJSONStrict(d.text)
+	data, err := yaml.YAMLToJSON(d.text)
 	if err != nil {
 		return nil, d.syntaxError(err)
 	}
@@ -118,6 +117,49 @@ func (d document) value() (map[string]any, error) {
 		return nil, d.syntaxError(errors.New("the document is not a mapping"))
 	}
 	return value, nil
+}
+
+// names says whether a document that cannot be decoded names a kind or an API
+// group, in itself or in an item.
+func (d document) names(kind, group string) bool {
+	nodes := []*yamlv3.Node{d.root}
+	if _, items := entry(d.root, "items"); items != nil {
+		nodes = append(nodes, items.Content...)
+	}
+	return slices.ContainsFunc(nodes, func(node *yamlv3.Node) bool {
+		_, k := entry(node, "kind")
+		_, version := entry(node, "apiVersion")
+		return k != nil && k.Value == kind || version != nil && strings.HasPrefix(version.Value, group+"/")
+	})
+}
+
+// object is a document, or an item of a list, with its value.
+type object struct {
+	document
+	object map[string]any
+}
+
+// flatten is what kubectl makes of a document: itself, or the items of a list.
+func flatten(d document, value map[string]any) []object {
+	kind, _ := value["kind"].(string)
+	items, isList := value["items"].([]any)
+	of, named := strings.CutSuffix(kind, "List")
+	if !isList || !named {
+		return []object{{d, value}}
+	}
+	var out []object
+	for i, item := range items {
+		value, ok := item.(map[string]any)
+		_, node := d.find(fmt.Sprintf("items[%d]", i))
+		if !ok || node == nil {
+			continue
+		}
+		if kind, _ := value["kind"].(string); kind == "" && of != "" {
+			value["kind"] = of
+		}
+		out = append(out, flatten(document{d.part, node}, value)...)
+	}
+	return out
 }
 
 // duplicateKey finds the first key that a mapping has twice.
@@ -140,46 +182,84 @@ func (d document) duplicateKey(node *yamlv3.Node) error {
 	return nil
 }
 
-// scalar is the value of a top-level key, or empty.
-func (d document) scalar(key string) string {
-	if _, value := child(d.root, key); value != nil {
-		return value.Value
-	}
-	return ""
-}
-
 var pathStep = regexp.MustCompile(`\[[^\]]*\]|[^.\[\]]+`)
 
 // line is the line of the field at a path such as spec.triggers[0].name, or of
 // the nearest field around it.
 func (d document) line(path string) int {
-	node, line := d.root, d.root.Line
-	for _, step := range pathStep.FindAllString(path, -1) {
-		key, value := child(node, strings.Trim(step, "[]"))
-		if value == nil {
-			break
-		}
-		node, line = value, key.Line
-	}
+	line, _ := d.find(path)
 	return d.before + line
 }
 
-// child finds a key of a mapping or an index of a sequence. The first result is
-// the node that carries the line.
-func child(node *yamlv3.Node, step string) (key, value *yamlv3.Node) {
-	if node.Kind == yamlv3.AliasNode {
-		node = node.Alias
+// find is the line of a field, or of the nearest one around it, and its value, or
+// nil. It follows merges: the document must have been decoded, which proves that
+// none leads back to itself.
+func (d document) find(path string) (line int, node *yamlv3.Node) {
+	node, line = d.root, d.root.Line
+	for _, step := range pathStep.FindAllString(path, -1) {
+		key, value := child(node, strings.Trim(step, "[]"))
+		if value == nil {
+			return line, nil
+		}
+		node, line = value, key.Line
 	}
+	return line, resolve(node)
+}
+
+func resolve(node *yamlv3.Node) *yamlv3.Node {
+	if node.Kind == yamlv3.AliasNode {
+		return node.Alias
+	}
+	return node
+}
+
+// entry finds a key that a mapping has itself. The first result is the node that
+// carries the line.
+func entry(node *yamlv3.Node, name string) (key, value *yamlv3.Node) {
+	if node = resolve(node); node.Kind != yamlv3.MappingNode {
+		return nil, nil
+	}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		if node.Content[i].Value == name {
+			return node.Content[i], node.Content[i+1]
+		}
+	}
+	return nil, nil
+}
+
+// child finds a key of a mapping, with what is merged into it, or an index of a
+// sequence. The first result is the node that carries the line.
+func child(node *yamlv3.Node, step string) (key, value *yamlv3.Node) {
+	node = resolve(node)
 	switch node.Kind {
 	case yamlv3.MappingNode:
-		for i := 0; i+1 < len(node.Content); i += 2 {
-			if node.Content[i].Value == step {
-				return node.Content[i], node.Content[i+1]
+		for i := 0; i+1 < len(node.Content); i += 2 { // the last one counts
+			switch at := node.Content[i]; {
+			case at.ShortTag() == "!!merge":
+				if k, v := merged(node.Content[i+1], step); v != nil {
+					key, value = k, v
+				}
+			case at.Value == step:
+				key, value = at, node.Content[i+1]
 			}
 		}
 	case yamlv3.SequenceNode:
 		if i, err := strconv.Atoi(step); err == nil && i >= 0 && i < len(node.Content) {
 			return node.Content[i], node.Content[i]
+		}
+	}
+	return key, value
+}
+
+// merged finds a key in what << names: a mapping, or several, of which the first
+// one counts.
+func merged(node *yamlv3.Node, step string) (key, value *yamlv3.Node) {
+	if node = resolve(node); node.Kind != yamlv3.SequenceNode {
+		return child(node, step)
+	}
+	for _, one := range node.Content {
+		if key, value = child(one, step); value != nil {
+			return key, value
 		}
 	}
 	return nil, nil

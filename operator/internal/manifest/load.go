@@ -116,14 +116,12 @@ func (v *Validator) readFile(file string) ([]*Manifest, []Problem) {
 // read reads the Functions of a file's content.
 func (v *Validator) read(file string, data []byte) (functions []*Manifest, problems []Problem) {
 	for _, part := range split(data) {
-		m, refused := v.document(file, part)
+		found, refused := v.document(file, part)
 		slices.SortFunc(refused, func(a, b Problem) int {
 			return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Message, b.Message))
 		})
 		problems = append(problems, refused...)
-		if m != nil {
-			functions = append(functions, m)
-		}
+		functions = append(functions, found...)
 	}
 	return functions, problems
 }

@@ -15,6 +15,15 @@ func function(name, spec string) string {
 	return "apiVersion: serviceful.dev/v1alpha1\nkind: Function\nmetadata:\n  name: " + name + "\nspec:\n" + spec
 }
 
+// listOf is a List of objects, which begin in line 4.
+func listOf(objects ...string) string {
+	s := "apiVersion: v1\nkind: List\nitems:\n"
+	for _, o := range objects {
+		s += "- " + strings.ReplaceAll(strings.TrimSuffix(o, "\n"), "\n", "\n  ") + "\n"
+	}
+	return s
+}
+
 // inFolder writes files into a new folder and makes it the working directory.
 func inFolder(t *testing.T, files map[string]string) {
 	t.Helper()
@@ -111,6 +120,12 @@ func TestLoadProblems(t *testing.T) {
 		"group":                 {strings.Replace(function("a", "  image: x\n"), "serviceful.dev", "example.com", 1), `f.yaml:1: apiVersion: Unsupported value: "example.com/v1alpha1": supported values: "serviceful.dev/v1alpha1"`},
 		"kind":                  {strings.Replace(function("a", "  image: x\n"), "Function", "Funktion", 1), `f.yaml:2: kind: Unsupported value: "Funktion": supported values: "Function"`},
 		"namespace":             {strings.Replace(function("a", "  image: x\n"), "name: a", "name: a\n  namespace: a.b", 1), `f.yaml:5: metadata.namespace: Invalid value: "a.b": must not contain dots`},
+		"merged, overridden":    {function("a", "  image: x\n  env:\n  - &e {name: A, value: x}\n  - <<: *e\n    name: B C\n"), `f.yaml:10: spec.env[1].name: Invalid value: "B C": must be letters, digits, '_', '-' and '.', not starting with a digit`},
+		"merged":                {function("a", "  image: x\n  env:\n  - &e\n    name: A\n    valeu: x\n  - <<: *e\n    name: B\n"), `f.yaml:10: spec.env[1].valeu: unknown field "spec.env[1].valeu", did you mean "value"?`},
+		"merged, several":       {function("a", "  image: x\n  env:\n  - &e {name: A}\n  - &f\n    valeu: x\n  - <<: [*e, *f]\n"), `f.yaml:10: spec.env[2].valeu: unknown field "spec.env[2].valeu", did you mean "value"?`},
+		"in a list":             {listOf(function("a", "  image: x\n") + "spce: {}\n"), `f.yaml:10: spce: unknown field "spce", did you mean "spec"?`},
+		"in a list, key twice":  {listOf(function("a", "  image: x\n  image: y\n")), `f.yaml:10: reading YAML: key "image" is set twice`},
+		"list of Functions":     {"apiVersion: serviceful.dev/v1alpha1\nkind: FunctionList\nitems:\n- metadata: {name: a}\n  apiVersion: serviceful.dev/v1\n", `f.yaml:5: apiVersion: Unsupported value: "serviceful.dev/v1": supported values: "serviceful.dev/v1alpha1"`},
 		"same name":             {function("a", "  image: x\n") + "---\n" + function("a", "  image: x\n"), `f.yaml:8: metadata.name: Function default/a is already in f.yaml:1`},
 		"large":                 {large, fmt.Sprintf("f.yaml: the file has %d bytes, more than %d", len(large), maxFileBytes)},
 	} {
@@ -121,6 +136,31 @@ func TestLoadProblems(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", strings.Join(got, "\n     "), c.want)
 			}
 		})
+	}
+}
+
+// TestLoadFlattens: a list is its items, of which those of other kinds are
+// ignored, and what is merged is there, unless it is overridden.
+func TestLoadFlattens(t *testing.T) {
+	service := "apiVersion: v1\nkind: Service\nmetadata: {name: s, name: s}\n"
+	base := "apiVersion: serviceful.dev/v1alpha1\nkind: Function\nmetadata: {name: c}\nspec: &base {image: x, timeout: 1s}\n"
+	inFolder(t, map[string]string{
+		"f.yaml": listOf(function("a", "  image: x\n"), service, listOf(function("b", "  image: x\n"))),
+		"g.yaml": listOf(base, function("d", "  <<: *base\n  image: z\n")),
+		"h.yaml": listOf(service, service) + "---\nkind: List\nitems: {}\n---\nkind: List\nitems: [1, null]\n",
+	})
+	functions, problems := validator(t).Load(".")
+	if len(problems) > 0 {
+		t.Errorf("problems: %q", strs(problems))
+	}
+	var got []string
+	for _, m := range functions {
+		spec := m.Function.Spec
+		got = append(got, fmt.Sprintf("%s:%d %s %s %v %d", m.File, m.Line, m.Name().Name, spec.Image, spec.Timeout != nil, m.LineOf("spec.timeout")))
+	}
+	want := []string{"f.yaml:4 a x true 8", "f.yaml:16 b x true 20", "g.yaml:4 c x true 7", "g.yaml:8 d z true 7"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
 
@@ -174,7 +214,7 @@ func FuzzLoad(f *testing.F) {
 	for _, c := range specRules {
 		f.Add([]byte(function("a", "  {"+c.spec+"}\n")))
 	}
-	for _, seed := range []string{"", "---", "a: &a [*a]", "kind: Function\n<<: &m {<<: *m}", "apiVersion: serviceful.dev/v1alpha1\nkind: Function\nspec: {? {a: b} : c}\n", "%YAML 1.1\n--- !!map\n", "\xff\xfe"} {
+	for _, seed := range []string{"", "---", "a: &a [*a]", "kind: Function\n<<: &m {<<: *m}", "kind: List\nitems: &i [*i]", "kind: List\nitems: [{kind: Function, <<: {a: b}}, {kind: List, items: [a]}]", "apiVersion: serviceful.dev/v1alpha1\nkind: Function\nspec: {? {a: b} : c}\n", "%YAML 1.1\n--- !!map\n", "\xff\xfe"} {
 		f.Add([]byte(seed))
 	}
 	v := validator(f)

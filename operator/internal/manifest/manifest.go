@@ -29,7 +29,13 @@ type Manifest struct {
 	File string
 	// Line is where the Function begins, from 1.
 	Line int
+
+	document document
 }
+
+// LineOf is the line of the field at a path such as spec.triggers[0].http, or of
+// the nearest one around it.
+func (m *Manifest) LineOf(path string) int { return m.document.line(path) }
 
 // Name identifies the Function.
 func (m *Manifest) Name() names.Function {

@@ -148,8 +148,10 @@ func TestNameRule(t *testing.T) {
 		"offers": true, "o": true, "o-1": true, strings.Repeat("a", 50): true,
 		strings.Repeat("a", 51): false, "1o": false, "Offers": false, "o.f": false, "o-": false,
 	} {
-		_, problems := validator(t).read("f.yaml", []byte("apiVersion: serviceful.dev/v1alpha1\nkind: Function\nmetadata: {name: "+name+"}\nspec: {image: x}\n"))
-		refused := slices.ContainsFunc(problems, func(p Problem) bool { return strings.HasSuffix(p.Message, nameRule) })
+		_, problems := validator(t).read("f.yaml", []byte("apiVersion: serviceful.dev/v1alpha1\nkind: Function\nmetadata:\n  name: "+name+"\nspec: {image: x}\n"))
+		refused := slices.ContainsFunc(problems, func(p Problem) bool {
+			return strings.HasSuffix(p.Message, nameRule) && p.Field == "metadata.name" && p.Line == 4
+		})
 		if refused == valid {
 			t.Errorf("%s: valid should be %t, got %q", name, valid, problems)
 		}

@@ -61,42 +61,62 @@ func NewValidator() (*Validator, error) {
 	}, nil
 }
 
-// document reads the Function of one document: neither a Manifest nor problems
+// document reads the Functions of one document: neither Manifests nor problems
 // when the document is something else.
-func (v *Validator) document(file string, p part) (*Manifest, []Problem) {
+func (v *Validator) document(file string, p part) (functions []*Manifest, problems []Problem) {
 	d, err := parse(p)
 	if err != nil {
 		return nil, syntaxProblem(file, err)
 	}
-	if d.root == nil || !isOurs(d) {
+	if d.root == nil {
 		return nil, nil
 	}
 	object, err := d.value()
-	if err != nil {
+	if err != nil && d.names(v1alpha1.Kind, v1alpha1.Group) {
 		return nil, syntaxProblem(file, err)
 	}
-	delete(object, "status") // as the API server does when an object is created
+	for _, one := range flatten(d, object) {
+		if !isOurs(one.object) {
+			continue
+		}
+		if err := d.duplicateKey(one.root); err != nil {
+			return nil, syntaxProblem(file, err)
+		}
+		m, refused := v.function(file, one)
+		problems = append(problems, refused...)
+		if m != nil {
+			functions = append(functions, m)
+		}
+	}
+	return functions, problems
+}
 
-	found := v.check(object)
+// function reads one object that means to be a Function.
+func (v *Validator) function(file string, o object) (*Manifest, []Problem) {
+	delete(o.object, "status") // as the API server does when an object is created
+
+	found := v.check(o.object)
 	if len(found) == 0 {
-		function, err := decode(object)
+		function, err := decode(o.object)
 		if err == nil {
-			return &Manifest{Function: function, File: file, Line: d.line("")}, nil
+			return &Manifest{Function: function, File: file, Line: o.line(""), document: o.document}, nil
 		}
 		found = []finding{{message: err.Error()}}
 	}
 	var problems []Problem
 	for _, f := range found {
-		problems = append(problems, Problem{File: file, Line: d.line(f.field), Field: f.field, Function: nameOf(object), Message: f.message})
+		problems = append(problems, Problem{File: file, Line: o.line(f.field), Field: f.field, Function: nameOf(o.object), Message: f.message})
 	}
 	return nil, problems
 }
 
-// isOurs says whether a document means to be a Function: by its kind, or by its
+// isOurs says whether an object means to be a Function: by its kind, or by its
 // API group, where a wrong kind is a mistake.
-func isOurs(d document) bool {
-	group, _, _ := strings.Cut(d.scalar("apiVersion"), "/")
-	return d.scalar("kind") == v1alpha1.Kind || group == v1alpha1.Group
+func isOurs(object map[string]any) bool {
+	kind, _ := object["kind"].(string)
+	version, _ := object["apiVersion"].(string)
+	group, _, _ := strings.Cut(version, "/")
+	return kind == v1alpha1.Kind || group == v1alpha1.Group
 }
 
 func syntaxProblem(file string, err error) []Problem {
@@ -117,7 +137,12 @@ type finding struct {
 func findings(errs ...*field.Error) []finding {
 	var found []finding
 	for _, err := range errs {
-		found = append(found, finding{field: err.Field, message: err.ErrorBody()})
+		path := err.Field
+		if path == (*field.Path)(nil).String() {
+			// a rule about metadata stands at the root, and its message begins with the field
+			path, _, _ = strings.Cut(err.Detail, " ")
+		}
+		found = append(found, finding{field: path, message: err.ErrorBody()})
 	}
 	return found
 }

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,8 +39,10 @@ func WriteProblem(w http.ResponseWriter, err error) {
 	if !errors.As(err, &p) {
 		p = NewProblem(http.StatusInternalServerError, "internal", "%v", err)
 	}
-	body, err := json.Marshal(p)
-	if err != nil { // strings and a number
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false) // a person reads it, and no browser takes it for HTML
+	if err := encoder.Encode(p); err != nil { // strings and a number
 		panic(err)
 	}
 	h := w.Header()
@@ -47,7 +50,7 @@ func WriteProblem(w http.ResponseWriter, err error) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Del("Content-Length")
 	w.WriteHeader(p.Status)
-	_, _ = w.Write(append(body, '\n'))
+	_, _ = w.Write(body.Bytes())
 }
 
 // WriteJSON answers with a value as JSON.

@@ -238,8 +238,8 @@ func TestWriteProblem(t *testing.T) {
 		status int
 		body   string
 	}{
-		"problem": {NewProblem(404, "no-such-route", "no %q", "a"), 404,
-			`{"type":"https://serviceful.dev/problems/no-such-route","title":"Not Found","status":404,"detail":"no \"a\""}`},
+		"problem": {NewProblem(404, "no-such-route", "no %q <b>", "a"), 404,
+			`{"type":"https://serviceful.dev/problems/no-such-route","title":"Not Found","status":404,"detail":"no \"a\" <b>"}`},
 		"wrapped": {errors.Join(errors.New("first"), NewProblem(409, "a-b", "c")), 409,
 			`{"type":"https://serviceful.dev/problems/a-b","title":"Conflict","status":409,"detail":"c"}`},
 		"any error": {errors.New("what"), 500,

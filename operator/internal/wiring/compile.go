@@ -94,27 +94,32 @@ func (c *compiler) function(fn *v1alpha1.Function) {
 		t := &fn.Spec.Triggers[i]
 		switch {
 		case t.HTTP != nil:
-			c.http(fn, f.Name, t)
+			c.http(fn, f.Name, i)
 		case t.Event != nil:
-			c.event(fn, f.Name, t)
+			c.event(fn, f.Name, i)
 		}
 	}
 }
 
-func (c *compiler) problem(f names.Function, trigger, reason, format string, args ...any) {
-	c.out.Problems = append(c.out.Problems, Problem{f, trigger, reason, fmt.Sprintf(format, args...)})
+// problem says what is wrong with a trigger, and where: field is a path in it.
+func (c *compiler) problem(fn *v1alpha1.Function, i int, field, reason, format string, args ...any) {
+	c.out.Problems = append(c.out.Problems, Problem{
+		Function: names.Function{Namespace: fn.Namespace, Name: fn.Name}, Trigger: fn.Spec.Triggers[i].Name,
+		Field: fmt.Sprintf("spec.triggers[%d].%s", i, field), Reason: reason, Message: fmt.Sprintf(format, args...),
+	})
 }
 
-func (c *compiler) http(fn *v1alpha1.Function, f names.Function, t *v1alpha1.Trigger) {
+func (c *compiler) http(fn *v1alpha1.Function, f names.Function, i int) {
+	t := &fn.Spec.Triggers[i]
 	r := &Route{
 		Function: f, Trigger: t.Name, Path: t.HTTP.Path, Methods: t.HTTP.Methods, Async: t.HTTP.Async, Timeout: timeout(fn),
 	}
 	patterns, err := patterns(r)
 	if err != nil {
-		c.problem(f, t.Name, v1alpha1.ReasonInvalidRoute, "its path %q: %v", t.HTTP.Path, err)
+		c.problem(fn, i, "http.path", v1alpha1.ReasonInvalidRoute, "its path %q: %v", t.HTTP.Path, err)
 		return
 	}
-	if c.claim(fn, f, t, r, patterns) {
+	if c.claim(fn, i, r, patterns) {
 		c.out.claimed = append(c.out.claimed, r)
 	}
 	if t.HTTP.Async { // also without a route: calls that were accepted are made
@@ -140,16 +145,16 @@ func patterns(r *Route) ([]route.Pattern, error) {
 
 // claim adds the route on each of its hosts; where an older one is in the way it
 // says so, and the route does not answer there.
-func (c *compiler) claim(fn *v1alpha1.Function, f names.Function, t *v1alpha1.Trigger, r *Route, patterns []route.Pattern) bool {
-	hosts := t.HTTP.Hosts
+func (c *compiler) claim(fn *v1alpha1.Function, i int, r *Route, patterns []route.Pattern) bool {
+	hosts := fn.Spec.Triggers[i].HTTP.Hosts
 	if len(hosts) == 0 {
 		hosts = []string{c.hosts.of(fn.Namespace)}
 	}
 	won := false
-	for _, host := range hosts {
+	for j, host := range hosts {
 		host = strings.ToLower(host)
 		if owner, ok := c.owners[host]; ok && owner != fn.Namespace {
-			c.problem(f, t.Name, v1alpha1.ReasonRouteTaken, "host %q belongs to namespace %q", host, owner)
+			c.problem(fn, i, fmt.Sprintf("http.hosts[%d]", j), v1alpha1.ReasonRouteTaken, "host %q belongs to namespace %q", host, owner)
 			continue
 		}
 		c.owners[host] = fn.Namespace
@@ -158,8 +163,8 @@ func (c *compiler) claim(fn *v1alpha1.Function, f names.Function, t *v1alpha1.Tr
 		}
 		for _, p := range patterns {
 			if older, ok := c.tables[host].Add(p, r); !ok {
-				c.problem(f, t.Name, v1alpha1.ReasonRouteTaken, "%s on host %q is taken by trigger %q of %s",
-					describe(p), host, older.Value.Trigger, holder(older.Value, f))
+				c.problem(fn, i, "http.path", v1alpha1.ReasonRouteTaken, "%s on host %q is taken by trigger %q of %s",
+					describe(p), host, older.Value.Trigger, holder(older.Value, r.Function))
 				continue
 			}
 			won = true
@@ -176,7 +181,7 @@ func holder(older *Route, claimant names.Function) string {
 	if older.Function == claimant {
 		return "the same function (" + older.Path + ")"
 	}
-	return "function " + older.Function.String() + " (" + older.Path + "), which is older"
+	return "function " + older.Function.String() + " (" + older.Path + "), which came first"
 }
 
 func describe(p route.Pattern) string {

@@ -24,17 +24,17 @@ func TestClaims(t *testing.T) {
 		"one route, two functions": {
 			functions{fn("coop/new", 1, syncHTTP("a", "GET /x")), fn("coop/old", 2, syncHTTP("b", "GET /x"))},
 			map[string]string{"GET coop.test/x": "coop/old b", "POST coop.test/x": ""},
-			[]string{`function coop/new, trigger a: GET /x on host "coop.test" is taken by trigger "b" of function coop/old (/x), which is older`},
+			[]string{`function coop/new, trigger a: GET /x on host "coop.test" is taken by trigger "b" of function coop/old (/x), which came first`},
 		},
 		"of equal age, by name": {
 			functions{fn("coop/b", 1, syncHTTP("t", "/x/{y}")), fn("coop/a", 1, syncHTTP("t", "/x/{z}"))},
 			map[string]string{"GET coop.test/x/1": "coop/a t"},
-			[]string{`function coop/b, trigger t: any method /x/{y} on host "coop.test" is taken by trigger "t" of function coop/a (/x/{z}), which is older`},
+			[]string{`function coop/b, trigger t: any method /x/{y} on host "coop.test" is taken by trigger "t" of function coop/a (/x/{z}), which came first`},
 		},
 		"neither is more specific": {
 			functions{fn("coop/new", 1, syncHTTP("t", "GET /{x}/b")), fn("coop/old", 2, syncHTTP("t", "GET /a/{y}"))},
 			map[string]string{"GET coop.test/a/b": "coop/old t", "GET coop.test/z/b": ""},
-			[]string{`function coop/new, trigger t: GET /{x}/b on host "coop.test" is taken by trigger "t" of function coop/old (/a/{y}), which is older`},
+			[]string{`function coop/new, trigger t: GET /{x}/b on host "coop.test" is taken by trigger "t" of function coop/old (/a/{y}), which came first`},
 		},
 		"one is more specific": {
 			functions{fn("coop/new", 1, syncHTTP("t", "GET /a/b"), syncHTTP("u", "GET /{rest...}")), fn("coop/old", 2, syncHTTP("t", "GET /a/{y}"))},
@@ -49,7 +49,7 @@ func TestClaims(t *testing.T) {
 		"one of two methods": {
 			functions{fn("coop/new", 1, syncHTTP("t", "GET,POST /a")), fn("coop/old", 2, syncHTTP("t", "GET /a"))},
 			map[string]string{"GET coop.test/a": "coop/old t", "POST coop.test/a": "coop/new t"},
-			[]string{`function coop/new, trigger t: GET /a on host "coop.test" is taken by trigger "t" of function coop/old (/a), which is older`},
+			[]string{`function coop/new, trigger t: GET /a on host "coop.test" is taken by trigger "t" of function coop/old (/a), which came first`},
 		},
 		"within one function": {
 			functions{fn("coop/a", 1, syncHTTP("t", "GET /a"), syncHTTP("u", "GET /a"), syncHTTP("v", "GET /b"))},

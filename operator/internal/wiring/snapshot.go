@@ -89,6 +89,7 @@ func (s *Subscription) Key() string { return s.Stream + "/" + s.Consumer }
 type Problem struct {
 	Function names.Function
 	Trigger  string // "" where it is about the whole Function
+	Field    string // what is to be mended, such as spec.triggers[0].http.path
 	Reason   string // one of the api's reasons
 	Message  string // one sentence that a person can act on
 }

@@ -1,6 +1,8 @@
 package wiring
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -47,10 +49,15 @@ func callSubscription(fn *v1alpha1.Function, f names.Function, t *v1alpha1.Trigg
 	}
 }
 
-func (c *compiler) event(fn *v1alpha1.Function, f names.Function, t *v1alpha1.Trigger) {
+func (c *compiler) event(fn *v1alpha1.Function, f names.Function, i int) {
+	t := &fn.Spec.Triggers[i]
 	match, err := filter.Compile(t.Event.Filters)
 	if err != nil {
-		c.problem(f, t.Name, v1alpha1.ReasonInvalidFilter, "its events wait until its filters are mended: %v", err)
+		field := "event.filters"
+		if at := (*filter.Error)(nil); errors.As(err, &at) {
+			field = fmt.Sprintf("event.filters[%d]", at.Index)
+		}
+		c.problem(fn, i, field, v1alpha1.ReasonInvalidFilter, "its events wait until its filters are mended: %v", err)
 	}
 	s := &Subscription{
 		Function: f, Trigger: t.Name, Types: distinct(t.Event.Types), Path: t.Path,

@@ -69,28 +69,42 @@ const agesFile = "functions.json"
 // folder: now for those that are new. One that is gone is forgotten, as a
 // deleted one is in a cluster.
 func (d *Dir) Ages(functions []names.Function, now time.Time) (map[names.Function]time.Time, error) {
+	out, err := ReadAges(d.path, functions, now)
+	if err != nil {
+		return nil, err
+	}
+	kept := make(map[string]time.Time, len(out))
+	for f, at := range out {
+		kept[f.String()] = at
+	}
+	data, err := json.MarshalIndent(kept, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("encoding the ages of functions: %w", err)
+	}
+	return out, d.write(agesFile, data)
+}
+
+// ReadAges are the Ages in a folder that another process may hold, and that need
+// not be there. Nothing is written.
+func ReadAges(path string, functions []names.Function, now time.Time) (map[names.Function]time.Time, error) {
 	known := map[string]time.Time{}
-	data, err := os.ReadFile(d.Path(agesFile))
+	file := filepath.Join(path, agesFile)
+	data, err := os.ReadFile(file)
 	if err == nil {
 		err = json.Unmarshal(data, &known)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("reading the ages of functions in %s: %w; remove the file to begin anew", d.Path(agesFile), err)
+		return nil, fmt.Errorf("reading the ages of functions in %s: %w; remove the file to begin anew", file, err)
 	}
 	out := make(map[names.Function]time.Time, len(functions))
-	kept := make(map[string]time.Time, len(functions))
 	for _, f := range functions {
 		at, ok := known[f.String()]
 		if !ok {
 			at = now
 		}
-		out[f], kept[f.String()] = at, at
+		out[f] = at
 	}
-	data, err = json.MarshalIndent(kept, "", "  ")
-	if err != nil {
-		return nil, fmt.Errorf("encoding the ages of functions: %w", err)
-	}
-	return out, d.write(agesFile, data)
+	return out, nil
 }
 
 // write replaces a file as a whole, or leaves it as it was.
