@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/serviceful/serviceful/operator/internal/bus"
 	"github.com/serviceful/serviceful/operator/internal/envelope"
@@ -54,6 +55,7 @@ type Config struct {
 	Ready     func() error            // nil when everything is wired
 	SyncBody  int64                   // bytes; default DefaultSyncBody
 	AsyncBody int64                   // bytes; default DefaultAsyncBody
+	Stall     time.Duration           // how long a body that is read whole may bring nothing; default serve.Stall
 	Transport http.RoundTripper       // default: invoke.NewTransport
 	Logger    *slog.Logger
 }
@@ -74,6 +76,9 @@ func New(cfg Config) (*Door, error) {
 	}
 	if cfg.AsyncBody <= 0 {
 		cfg.AsyncBody = DefaultAsyncBody
+	}
+	if cfg.Stall <= 0 {
+		cfg.Stall = serve.Stall
 	}
 	if cfg.Transport == nil {
 		cfg.Transport = invoke.NewTransport()

@@ -34,9 +34,9 @@ type Transport struct {
 
 // Bounds of the connections that are kept.
 const (
-	// maxSmall is the largest body that is written before the answer is read:
+	// MaxSmall is the largest body that is written before the answer is read:
 	// what a socket's buffers hold even when nobody reads.
-	maxSmall = 64 << 10
+	MaxSmall = 64 << 10
 	// maxIdle is how many unused connections to one address are kept.
 	maxIdle = 256
 	// idleTime is how long an unused connection is kept. It is shorter than what
@@ -98,7 +98,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 func small(req *http.Request) bool {
-	return req.ContentLength >= 0 && req.ContentLength <= maxSmall && len(req.TransferEncoding) == 0 && len(req.Trailer) == 0 &&
+	return req.ContentLength >= 0 && req.ContentLength <= MaxSmall && len(req.TransferEncoding) == 0 && len(req.Trailer) == 0 &&
 		req.Header["Upgrade"] == nil && req.Header["Expect"] == nil && req.Method != http.MethodConnect
 }
 
