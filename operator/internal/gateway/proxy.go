@@ -169,7 +169,7 @@ func (i *interim) trace(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: func(status int, h textproto.MIMEHeader) error {
 		i.mu.Lock()
 		defer i.mu.Unlock()
-		if i.over {
+		if i.over || status == http.StatusContinue { // the server says that one itself, to who waits for it
 			return nil
 		}
 		maps.Copy(i.w.Header(), http.Header(h))
