@@ -16,7 +16,7 @@ import (
 
 // accept stores an asynchronous request, and only then answers 202.
 func (d *Door) accept(w http.ResponseWriter, r *http.Request, rt *wiring.Route, params map[string]string) error {
-	body, err := serve.ReadBody(r, d.cfg.AsyncBody)
+	body, err := serve.ReadBody(w, r, d.cfg.AsyncBody, d.cfg.Stall)
 	if err != nil {
 		return err
 	}

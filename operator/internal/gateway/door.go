@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/serviceful/serviceful/operator/internal/bus"
 	"github.com/serviceful/serviceful/operator/internal/envelope"
@@ -54,6 +55,7 @@ type Config struct {
 	Ready     func() error            // nil when everything is wired
 	SyncBody  int64                   // bytes; default DefaultSyncBody
 	AsyncBody int64                   // bytes; default DefaultAsyncBody
+	Stall     time.Duration           // how long a body that is read whole may bring nothing; default serve.Stall
 	Transport http.RoundTripper       // default: invoke.NewTransport
 	Logger    *slog.Logger
 }
@@ -74,6 +76,9 @@ func New(cfg Config) (*Door, error) {
 	}
 	if cfg.AsyncBody <= 0 {
 		cfg.AsyncBody = DefaultAsyncBody
+	}
+	if cfg.Stall <= 0 {
+		cfg.Stall = serve.Stall
 	}
 	if cfg.Transport == nil {
 		cfg.Transport = invoke.NewTransport()
@@ -151,22 +156,15 @@ func paramMap(params []route.Param) map[string]string {
 // explain turns what a world or the bus says into a problem.
 func explain(err error) error {
 	var start *invoke.StartError
-	switch {
-	case errors.As(err, &start):
-		p := serve.NewProblem(http.StatusBadGateway, "function-not-started", "function %s: %s", start.Function, start.Detail)
-		if start.Reason == invoke.NeverListened {
-			p.Status, p.Title = http.StatusGatewayTimeout, http.StatusText(http.StatusGatewayTimeout)
-		}
-		p.Lines = start.Lines
-		return p
-	case errors.Is(err, bus.ErrFull):
-		return serve.NewProblem(http.StatusInsufficientStorage, "store-full", "the message store is full; the request was not accepted")
-	case errors.Is(err, bus.ErrTooLarge):
-		return serve.NewProblem(http.StatusRequestEntityTooLarge, "body-too-large", "%v", err)
-	case errors.Is(err, bus.ErrKeyReused):
-		return serve.NewProblem(http.StatusUnprocessableEntity, "idempotency-key-reused", "%v", err)
-	case errors.Is(err, bus.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
-		return serve.NewProblem(http.StatusServiceUnavailable, "store-unavailable", "the message store did not answer; send the request again with an Idempotency-Key")
+	if !errors.As(err, &start) {
+		return store.Explain(err)
 	}
-	return err
+	p := serve.NewProblem(http.StatusBadGateway, "function-not-started", "function %s: %s", start.Function, start.Detail)
+	if start.Reason == invoke.NeverListened {
+		p.Status, p.Title = http.StatusGatewayTimeout, http.StatusText(http.StatusGatewayTimeout)
+	}
+	p.Lines = start.Lines
+	return p
 }
+
+var store = serve.Store{Full: bus.ErrFull, TooLarge: bus.ErrTooLarge, KeyReused: bus.ErrKeyReused, Unavailable: bus.ErrUnavailable}

@@ -131,10 +131,12 @@ type acquire func(context.Context) (address string, err error)
 type world struct {
 	testing.TB
 	functions sync.Map // names.Function -> acquire
+	asked     atomic.Int64
 	leased    atomic.Int64
 }
 
 func (w *world) Acquire(ctx context.Context, f names.Function) (invoke.Lease, error) {
+	w.asked.Add(1)
 	v, ok := w.functions.Load(f)
 	if !ok {
 		return invoke.Lease{}, &invoke.StartError{Function: f, Reason: invoke.Unknown, Detail: "there is none"}

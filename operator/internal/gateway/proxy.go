@@ -35,6 +35,13 @@ func (p proxy) serve(w http.ResponseWriter, r *http.Request, rt *wiring.Route, p
 	if r.ContentLength > p.cfg.SyncBody {
 		return serve.TooLarge(p.cfg.SyncBody)
 	}
+	streamed := r.ContentLength != 0
+	if small(r, p.cfg.SyncBody) {
+		if err := hold(w, r, p.cfg.SyncBody, p.cfg.Stall); err != nil {
+			return err
+		}
+		streamed = false
+	}
 	lease, err := p.cfg.World.Acquire(r.Context(), rt.Function)
 	if err != nil {
 		if r.Context().Err() != nil {
@@ -43,28 +50,46 @@ func (p proxy) serve(w http.ResponseWriter, r *http.Request, rt *wiring.Route, p
 		return err
 	}
 	defer lease.Release()
-	ctx, bound := lease.Bound(r.Context(), rt.Timeout)
-	defer bound.End()
 	protocol := upgradeOf(r.Header)
 	removeConnectionHeaders(r.Header) // first: a caller must not name ours among them
 	prepare(r, rt, params)
 	maps.Copy(r.Header, lease.Header)
-	if r.ContentLength != 0 {
-		r.Body = http.MaxBytesReader(w, r.Body, p.cfg.SyncBody)
-		_ = http.NewResponseController(w).EnableFullDuplex() // an answer that begins early leaves the rest of the body to the function
-	}
 	if protocol != nil {
 		r.Header["Connection"], r.Header["Upgrade"] = []string{"Upgrade"}, protocol
-		return p.upgrade(w, r.WithContext(ctx), lease.Address, bound, rt)
+	}
+	var up *upload
+	if streamed {
+		up = stream(w, r, p.cfg.SyncBody)
+		defer up.end() // an answer that broke off waits for nothing
+	}
+	err = p.call(w, r, lease, up, rt)
+	up.leave(p.cfg.Stall)
+	return err
+}
+
+// call makes the call and passes the answer on.
+func (p proxy) call(w http.ResponseWriter, r *http.Request, lease invoke.Lease, up *upload, rt *wiring.Route) error {
+	ctx, bound := lease.Bound(r.Context(), rt.Timeout)
+	defer bound.End()
+	defer context.AfterFunc(ctx, up.breakOff)()
+	begins := func(status int) {
+		bound.Stop()
+		if status != http.StatusSwitchingProtocols {
+			up.answered()
+		}
+	}
+	if r.Header["Upgrade"] != nil {
+		return p.upgrade(w, r.WithContext(ctx), lease.Address, begins, rt)
 	}
 	i := &interim{w: w}
 	resp, err := p.cfg.Transport.RoundTrip(outgoing(i.trace(ctx), r, lease.Address))
 	i.end()
-	bound.Stop()
 	if err != nil {
+		begins(0)
 		return p.explain(ctx, r, rt, err)
 	}
 	defer resp.Body.Close()
+	begins(resp.StatusCode)
 	answer(w, resp)
 	return nil
 }
@@ -111,7 +136,7 @@ func outgoing(ctx context.Context, r *http.Request, address string) *http.Reques
 		Body: http.NoBody, ContentLength: r.ContentLength, Trailer: r.Trailer,
 	}
 	if r.ContentLength != 0 {
-		out.Body = r.Body
+		out.Body, out.GetBody = r.Body, r.GetBody
 	}
 	return out.WithContext(ctx)
 }
@@ -140,7 +165,7 @@ func (i *interim) trace(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: func(status int, h textproto.MIMEHeader) error {
 		i.mu.Lock()
 		defer i.mu.Unlock()
-		if i.over {
+		if i.over || status == http.StatusContinue { // the server says that one itself, to who waits for it
 			return nil
 		}
 		maps.Copy(i.w.Header(), http.Header(h))
@@ -211,7 +236,7 @@ const bufferSize = 32 << 10
 var bufferPool = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
 // upgrade proxies a request that wants to change its connection's protocol.
-func (p proxy) upgrade(w http.ResponseWriter, r *http.Request, address string, bound invoke.Bound, rt *wiring.Route) (err error) {
+func (p proxy) upgrade(w http.ResponseWriter, r *http.Request, address string, begins func(status int), rt *wiring.Route) (err error) {
 	reverse := httputil.ReverseProxy{
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			pr.Out.URL, pr.Out.Host = target(pr.In, address), pr.In.Host
@@ -224,12 +249,15 @@ func (p proxy) upgrade(w http.ResponseWriter, r *http.Request, address string, b
 		Transport:     p.cfg.Transport,
 		FlushInterval: -1,
 		ModifyResponse: func(resp *http.Response) error {
-			bound.Stop()
+			begins(resp.StatusCode)
 			keepContentType(w.Header(), resp.Header)
 			return nil
 		},
-		ErrorHandler: func(_ http.ResponseWriter, r *http.Request, e error) { err = p.explain(r.Context(), r, rt, e) },
-		ErrorLog:     slog.NewLogLogger(p.cfg.Logger.Handler(), slog.LevelDebug),
+		ErrorHandler: func(_ http.ResponseWriter, r *http.Request, e error) {
+			begins(0)
+			err = p.explain(r.Context(), r, rt, e)
+		},
+		ErrorLog: slog.NewLogLogger(p.cfg.Logger.Handler(), slog.LevelDebug),
 	}
 	reverse.ServeHTTP(w, r)
 	return err

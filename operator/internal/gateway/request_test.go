@@ -233,6 +233,10 @@ func TestAddedHeaders(t *testing.T) {
 			"GET /get HTTP/1.1\nConnection: keep-alive, X-Hop\nX-Hop: 1\nKeep-Alive: 5\nProxy-Connection: close\nProxy-Authorization: Basic YTpi\nTE: gzip",
 			map[string][]string{"Connection": nil, "X-Hop": nil, "Keep-Alive": nil, "Proxy-Connection": nil, "Proxy-Authorization": nil, "Te": nil},
 		},
+		"named as the connection's own": {
+			"GET /members/7/offers/8 HTTP/1.1\nConnection: Serviceful-Trigger, serviceful-path-number, Traceparent, X-Forwarded-For\nTraceparent: a",
+			map[string][]string{"Serviceful-Trigger": {"redeem"}, "Serviceful-Path-Number": {"7"}, "X-Forwarded-For": {"127.0.0.1"}},
+		},
 		"nothing of Go's": {"GET /get HTTP/1.1", map[string][]string{"User-Agent": nil, "Accept-Encoding": nil}},
 	}
 	for name, test := range tests {

@@ -128,6 +128,30 @@ func TestInterimResponse(t *testing.T) {
 	}
 }
 
+// TestManyInterimResponses checks that a function may say how it gets on as often
+// as it likes.
+func TestManyInterimResponses(t *testing.T) {
+	f := newFixture(t)
+	f.world.answer(shop, strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 100)+"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+	for _, chunked := range []bool{false, true} {
+		if r := f.post("/any/", "body", chunked); r.StatusCode != 200 || r.body != "hi" || len(r.interim) != 100 {
+			t.Errorf("chunked %v: got %s %q after %d interim answers", chunked, r.Status, r.body, len(r.interim))
+		}
+	}
+}
+
+// TestContinue checks that who waits to be told to go on is told so once.
+func TestContinue(t *testing.T) {
+	f := newFixture(t)
+	f.record(shop)
+	for name, body := range map[string]string{"small": "body", "large": strings.Repeat("a", 100_000)} {
+		r := f.send("POST /any/ HTTP/1.1\nExpect: 100-continue", body)
+		if r.StatusCode != 200 || len(r.interim) != 1 || r.interim[0].StatusCode != 100 {
+			t.Errorf("%s: got %s after %d interim answers", name, r.Status, len(r.interim))
+		}
+	}
+}
+
 // TestConnectionIsKept checks that neither side pays for a new connection with
 // each call.
 func TestConnectionIsKept(t *testing.T) {

@@ -34,18 +34,17 @@ type Transport struct {
 
 // Bounds of the connections that are kept.
 const (
-	// maxSmall is the largest body that is written before the answer is read:
+	// MaxSmall is the largest body that is written before the answer is read:
 	// what a socket's buffers hold even when nobody reads.
-	maxSmall = 64 << 10
+	MaxSmall = 64 << 10
 	// maxIdle is how many unused connections to one address are kept.
 	maxIdle = 256
 	// idleTime is how long an unused connection is kept. It is shorter than what
 	// servers of any language close theirs after (Node 5 s, Gunicorn 2 s), for a
 	// request must not meet a closing one.
 	idleTime = time.Second
-	// freshTime is how long an unused connection need not be looked at.
-	freshTime = time.Millisecond
-	// maxResponseHeader bounds the headers of an answer, in bytes.
+	// maxResponseHeader bounds the headers of an answer, with those of the interim
+	// ones before it, in bytes.
 	maxResponseHeader = 1 << 20
 )
 
@@ -98,7 +97,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 func small(req *http.Request) bool {
-	return req.ContentLength >= 0 && req.ContentLength <= maxSmall && len(req.TransferEncoding) == 0 && len(req.Trailer) == 0 &&
+	return req.ContentLength >= 0 && req.ContentLength <= MaxSmall && len(req.TransferEncoding) == 0 && len(req.Trailer) == 0 &&
 		req.Header["Upgrade"] == nil && req.Header["Expect"] == nil && req.Method != http.MethodConnect
 }
 
@@ -157,11 +156,23 @@ func (t *Transport) exchange(c *conn, req *http.Request) (*http.Response, error)
 	if err != nil {
 		return fail(fmt.Errorf("reading the answer: %w", err))
 	}
-	resp.Body = &body{ReadCloser: resp.Body, transport: t, conn: c, stop: stop, address: req.URL.Host, keep: !resp.Close && !req.Close}
+	resp.Body = &body{ReadCloser: resp.Body, transport: t, conn: c, stop: stop, address: req.URL.Host, keep: !resp.Close && !req.Close && !promises(req, resp)}
 	if resp.ContentLength == 0 || resp.Body.(*body).ReadCloser == http.NoBody {
 		resp.Body.Close()
 	}
 	return resp, nil
+}
+
+// promises reports whether the headers of an answer that has no body speak of
+// one. Whoever then sends it, against the rules, would have it taken for the next
+// answer.
+func promises(req *http.Request, resp *http.Response) bool {
+	switch {
+	case req.Method == http.MethodHead, resp.StatusCode == http.StatusNoContent, resp.StatusCode == http.StatusNotModified:
+		length := resp.Header.Get("Content-Length")
+		return length != "" && length != "0" || len(resp.TransferEncoding) > 0
+	}
+	return false
 }
 
 // send writes a request that is small. net/http's Request.Write would sort the
@@ -218,8 +229,8 @@ func (c *conn) send(req *http.Request) error {
 // receive reads the head of the answer. Interim answers before it go to the
 // context's trace, as net/http's do.
 func (c *conn) receive(req *http.Request) (*http.Response, error) {
-	for range 6 {
-		c.limit.N = maxResponseHeader
+	c.limit.N = maxResponseHeader
+	for {
 		resp, err := http.ReadResponse(c.read, req)
 		if err != nil {
 			if c.limit.N <= 0 {
@@ -227,8 +238,8 @@ func (c *conn) receive(req *http.Request) (*http.Response, error) {
 			}
 			return nil, err
 		}
-		c.limit.N = math.MaxInt64
 		if final(req, resp.StatusCode) {
+			c.limit.N = math.MaxInt64
 			return resp, nil
 		}
 		if resp.StatusCode < 100 || resp.StatusCode == http.StatusSwitchingProtocols {
@@ -240,7 +251,6 @@ func (c *conn) receive(req *http.Request) (*http.Response, error) {
 			}
 		}
 	}
-	return nil, errors.New("too many interim answers")
 }
 
 // final reports whether a status ends a request. That of a change of protocol
@@ -295,8 +305,7 @@ func (t *Transport) take(ctx context.Context, address string) (*conn, error) {
 		if c == nil {
 			break
 		}
-		unused := time.Since(c.since)
-		if unused < freshTime || unused < idleTime && alive(c.Conn) {
+		if time.Since(c.since) < idleTime && alive(c.Conn) {
 			c.reused = true
 			return c, nil
 		}

@@ -211,18 +211,20 @@ func TestAnswers(t *testing.T) {
 		answer string
 		want   string // what the result contains
 	}{
-		"HTTP/1.0":            {"HTTP/1.0 200 OK\r\n\r\nold", "200 old"},
-		"until the end":       {"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall", "200 all"},
-		"interim answers":     {"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + ok, "200 ok"},
-		"only interim ones":   {strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 50), "too many interim answers"},
-		"garbage":             {"hello\r\n\r\n", "error: reading the answer"},
-		"nothing":             {"", "error: reading the answer"},
-		"half a head":         {"HTTP/1.1 200 OK\r\nContent-", "error: reading the answer"},
-		"half a body":         {"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", "broken: unexpected EOF"},
-		"half a chunk":        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", "broken: unexpected EOF"},
-		"endless headers":     {"HTTP/1.1 200 OK\r\n" + strings.Repeat("X-Long: "+strings.Repeat("x", 1000)+"\r\n", 1200), "its headers take more than"},
-		"two lengths":         {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nabc", "error: reading the answer"},
-		"more than announced": {ok + "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nsmuggle", "200 ok"},
+		"HTTP/1.0":             {"HTTP/1.0 200 OK\r\n\r\nold", "200 old"},
+		"until the end":        {"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall", "200 all"},
+		"interim answers":      {"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + ok, "200 ok"},
+		"many interim answers": {strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 1000) + ok, "200 ok"},
+		"only interim ones":    {strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 50), "error: reading the answer"},
+		"endless interim ones": {strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 50_000), "its headers take more than"},
+		"garbage":              {"hello\r\n\r\n", "error: reading the answer"},
+		"nothing":              {"", "error: reading the answer"},
+		"half a head":          {"HTTP/1.1 200 OK\r\nContent-", "error: reading the answer"},
+		"half a body":          {"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", "broken: unexpected EOF"},
+		"half a chunk":         {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", "broken: unexpected EOF"},
+		"endless headers":      {"HTTP/1.1 200 OK\r\n" + strings.Repeat("X-Long: "+strings.Repeat("x", 1000)+"\r\n", 1200), "its headers take more than"},
+		"two lengths":          {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nabc", "error: reading the answer"},
+		"more than announced":  {ok + "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nsmuggle", "200 ok"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -260,6 +262,55 @@ func TestInterimAnswersAreTraced(t *testing.T) {
 	}
 }
 
+// TestStrayBytes calls a server that sends more than its answers may have: the
+// next call gets its own answer, however late the rest comes.
+func TestStrayBytes(t *testing.T) {
+	const stray = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray"
+	tests := map[string]struct{ method, answer, stray string }{
+		"HEAD":              {http.MethodHead, "HTTP/1.1 200 OK\r\nContent-Length: 43\r\n\r\n", stray},
+		"HEAD, chunked":     {http.MethodHead, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "5\r\nstray\r\n0\r\n\r\n"},
+		"not modified":      {http.MethodGet, "HTTP/1.1 304 Not Modified\r\nContent-Length: 43\r\n\r\n", stray},
+		"no content":        {http.MethodGet, "HTTP/1.1 204 No Content\r\nContent-Length: 43\r\n\r\n", stray},
+		"HEAD, unannounced": {http.MethodHead, "HTTP/1.1 200 OK\r\n\r\n", stray},
+		"long":              {http.MethodGet, "HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n" + strings.Repeat("a", 10_000), stray},
+	}
+	for name, tc := range tests {
+		for _, late := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, late %v", name, late), func(t *testing.T) {
+				answered, sent := make(chan bool), make(chan bool)
+				address := serveRaw(t, func(c net.Conn, nth int) bool {
+					if nth > 1 {
+						_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nown")
+						return false
+					}
+					if late {
+						_, _ = io.WriteString(c, tc.answer)
+						<-answered
+						_, _ = io.WriteString(c, tc.stray)
+					} else {
+						_, _ = io.WriteString(c, tc.answer+tc.stray)
+					}
+					close(sent)
+					return true
+				})
+				tr := NewTransport()
+				defer tr.CloseIdleConnections()
+				resp, err := tr.RoundTrip(newRequest(t, tc.method, "http://"+address, ""))
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, _ = io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+				close(answered)
+				<-sent
+				if got := read(tr.RoundTrip(newRequest(t, http.MethodGet, "http://"+address, ""))); got != "200 own" {
+					t.Errorf("the next call gets %q", got)
+				}
+			})
+		}
+	}
+}
+
 // TestClosedConnectionIsNotUsed calls a server that closes a connection after
 // each answer without saying so: no call meets a closed one.
 func TestClosedConnectionIsNotUsed(t *testing.T) {
@@ -276,7 +327,6 @@ func TestClosedConnectionIsNotUsed(t *testing.T) {
 		tr.mu.Lock()
 		for _, unused := range tr.idle {
 			for _, c := range unused {
-				c.since = c.since.Add(-2 * freshTime) // long enough ago to be looked at
 				waitClosed(t, c.Conn)
 			}
 		}

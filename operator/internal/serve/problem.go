@@ -64,27 +64,3 @@ func WriteJSON(w http.ResponseWriter, status int, v any) {
 	w.WriteHeader(status)
 	_, _ = w.Write(append(body, '\n'))
 }
-
-// ReadBody reads a request's body of at most limit bytes; a longer one is a 413.
-func ReadBody(r *http.Request, limit int64) ([]byte, error) {
-	if r.ContentLength > limit {
-		return nil, TooLarge(limit)
-	}
-	if r.ContentLength == 0 {
-		return nil, nil
-	}
-	body, err := readAll(http.MaxBytesReader(nil, r.Body, limit), r.ContentLength)
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		return nil, TooLarge(limit)
-	}
-	if err != nil {
-		return nil, NewProblem(http.StatusBadRequest, "unreadable-body", "reading the body: %v", err)
-	}
-	return body, nil
-}
-
-// TooLarge is the problem of a body over a limit in bytes.
-func TooLarge(limit int64) *Problem {
-	return NewProblem(http.StatusRequestEntityTooLarge, "body-too-large", "the body is larger than %d bytes", limit)
-}

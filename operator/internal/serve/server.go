@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"syscall"
@@ -51,7 +50,8 @@ func Start(address string, handler http.Handler) (*Server, error) {
 }
 
 // bounded refuses requests that pass MaxHeaderBytes. Those that even pass
-// net/http's own bound of 1 MiB it refuses itself, in plain text.
+// net/http's own bound of 1 MiB it refuses itself, in plain text. And it bounds
+// how long net/http waits for a body that the handler does not read.
 func bounded(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if size := headerSize(r); size > MaxHeaderBytes {
@@ -59,6 +59,9 @@ func bounded(handler http.Handler) http.Handler {
 			WriteProblem(w, NewProblem(http.StatusRequestHeaderFieldsTooLarge, "headers-too-large",
 				"the request's line and headers take %d bytes, more than %d", size, MaxHeaderBytes))
 			return
+		}
+		if r.ContentLength != 0 {
+			AwaitBody(w, Stall)
 		}
 		handler.ServeHTTP(w, r)
 	})
@@ -84,15 +87,4 @@ func (s *Server) Stop(ctx context.Context) {
 		_ = s.http.Close()
 	}
 	<-s.done
-}
-
-// readAll reads all of r into a buffer that fits a body of the given length (-1:
-// unknown).
-func readAll(r io.Reader, length int64) ([]byte, error) {
-	if length < 0 {
-		return io.ReadAll(r)
-	}
-	buf := make([]byte, length)
-	_, err := io.ReadFull(r, buf)
-	return buf, err
 }

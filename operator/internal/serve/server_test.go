@@ -178,7 +178,7 @@ func TestReadBody(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := httptest.NewRequest(http.MethodPost, "/", test.body)
 			r.ContentLength = test.length
-			got, err := ReadBody(r, 10)
+			got, err := ReadBody(httptest.NewRecorder(), r, 10, deadline)
 			var p *Problem
 			if test.status == 0 && err != nil || test.status != 0 && (!errors.As(err, &p) || p.Status != test.status) || string(got) != test.want {
 				t.Errorf("got %q, %v", got, err)
@@ -195,7 +195,7 @@ func (deadLine) Read([]byte) (int, error) { return 0, errors.New("the line is de
 // long as it says.
 func TestLyingBody(t *testing.T) {
 	s := start(t, func(w http.ResponseWriter, r *http.Request) {
-		body, err := ReadBody(r, 10)
+		body, err := ReadBody(w, r, 10, deadline)
 		if err != nil {
 			WriteProblem(w, err)
 			return

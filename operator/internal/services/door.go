@@ -126,7 +126,7 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := d.serve(w, r, path); err != nil {
-		serve.WriteProblem(w, explain(err))
+		serve.WriteProblem(w, store.Explain(err))
 	}
 }
 
@@ -182,17 +182,4 @@ func (d *Door) ready(w http.ResponseWriter, _ *http.Request) {
 	w.WriteHeader(http.StatusOK)
 }
 
-// explain turns what the bus says into a problem.
-func explain(err error) error {
-	switch {
-	case errors.Is(err, bus.ErrFull):
-		return serve.NewProblem(http.StatusInsufficientStorage, "store-full", "the message store is full; nothing was stored")
-	case errors.Is(err, bus.ErrTooLarge):
-		return serve.NewProblem(http.StatusRequestEntityTooLarge, "body-too-large", "%v", err)
-	case errors.Is(err, bus.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
-		return serve.NewProblem(http.StatusServiceUnavailable, "store-unavailable", "the message store did not answer; it may be stored or not, repeat it with the same id")
-	case errors.Is(err, bus.ErrKeyReused):
-		return serve.NewProblem(http.StatusUnprocessableEntity, "idempotency-key-reused", "%v", err)
-	}
-	return err
-}
+var store = serve.Store{Full: bus.ErrFull, TooLarge: bus.ErrTooLarge, KeyReused: bus.ErrKeyReused, Unavailable: bus.ErrUnavailable}

@@ -10,7 +10,7 @@ import (
 // publish stores the event or events of a request: POST /v1/events, what K_SINK
 // points at.
 func (d *Door) publish(w http.ResponseWriter, r *http.Request, c caller) error {
-	body, err := serve.ReadBody(r, d.cfg.MaxBody)
+	body, err := serve.ReadBody(w, r, d.cfg.MaxBody, serve.Stall)
 	if err != nil {
 		return err
 	}

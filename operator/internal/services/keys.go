@@ -53,7 +53,7 @@ func (d *Door) putKey(w http.ResponseWriter, r *http.Request, c caller) error {
 	if err != nil {
 		return err
 	}
-	value, err := serve.ReadBody(r, min(d.cfg.MaxBody, bus.MaxValue))
+	value, err := serve.ReadBody(w, r, min(d.cfg.MaxBody, bus.MaxValue), serve.Stall)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ func (d *Door) sendMail(w http.ResponseWriter, r *http.Request, c caller) error 
 	if !c.Mail {
 		return serve.NewProblem(http.StatusForbidden, "not-bound", "function %s has no mail binding: add {mail: {}} to spec.bindings", c.Name)
 	}
-	body, err := serve.ReadBody(r, d.cfg.MaxBody)
+	body, err := serve.ReadBody(w, r, d.cfg.MaxBody, serve.Stall)
 	if err != nil {
 		return err
 	}

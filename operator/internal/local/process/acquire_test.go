@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -71,6 +72,50 @@ func TestConcurrencyIsALimitAndAQueue(t *testing.T) {
 	(<-leases).Release()
 	if got := w.Running()[0].InFlight; got != 0 {
 		t.Errorf("%d in flight, want 0", got)
+	}
+}
+
+// TestBacklogWaits checks that calls that somebody waits for go before a backlog,
+// and that the backlog gets on all the same.
+func TestBacklogWaits(t *testing.T) {
+	w := newWorld(t)
+	p := program("serve")
+	p.Concurrency = 1
+	w.Set(offers, p)
+	held := w.acquire(t, offers)
+
+	type grant struct {
+		name  string
+		lease invoke.Lease
+	}
+	granted := make(chan grant)
+	wait := func(name string, acquire func(context.Context, names.Function) (invoke.Lease, error)) {
+		before := w.waiting(offers)
+		go func() {
+			lease, err := acquire(t.Context(), offers)
+			if err != nil {
+				t.Error(err)
+			}
+			granted <- grant{name, lease}
+		}()
+		eventually(t, "the call waits", func() bool { return w.waiting(offers) == before+1 })
+	}
+	for range 3 {
+		wait("later", Background{w.Processes}.Acquire)
+	}
+	for range inARow + 1 {
+		wait("first", w.Acquire)
+	}
+	want := append(slices.Repeat([]string{"first"}, inARow), "later", "first", "later", "later")
+	var got []string
+	for range want {
+		held.Release()
+		g := <-granted
+		got, held = append(got, g.name), g.lease
+	}
+	held.Release()
+	if !slices.Equal(got, want) {
+		t.Errorf("served %q, want %q", got, want)
 	}
 }
 

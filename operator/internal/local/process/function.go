@@ -23,6 +23,8 @@ const (
 	// revive is how long a function with a minimum stays down after its process
 	// died, unless a call comes first.
 	revive = time.Second
+	// inARow is how many calls that go first may do so while others wait.
+	inARow = 4
 )
 
 // Program is what to run for a function.
@@ -51,11 +53,12 @@ type function struct {
 	label label
 
 	mu       sync.Mutex
-	program  *Program  // nil: refusal says why
-	refusal  error     // what Acquire answers while there is no program
-	live     *instance // what new calls go to; nil while there is none
-	starting *attempt  // the start in progress, if any
-	waiters  list.List // of *waiter, the oldest first
+	program  *Program     // nil: refusal says why
+	refusal  error        // what Acquire answers while there is no program
+	live     *instance    // what new calls go to; nil while there is none
+	starting *attempt     // the start in progress, if any
+	waiters  [2]list.List // of *waiter, the oldest first: those of first and of later
+	row      int          // calls that went first since one of later got a slot
 
 	timer    *time.Timer // idle time of the live process, or revival of a missing one
 	armed    bool
@@ -70,13 +73,21 @@ type function struct {
 // still wants what comes of it.
 type attempt struct{ cancel context.CancelFunc }
 
+// turn says which calls go first when a slot becomes free.
+type turn int
+
+const (
+	first turn = iota // somebody waits for the answer
+	later             // it may take its time
+)
+
 // waiter is one call that waits for a slot; it gets one answer.
 type waiter struct {
 	granted chan invoke.Lease // buffered, so that granting never blocks
 	refused chan error        // buffered
 }
 
-func (f *function) acquire(ctx context.Context) (invoke.Lease, error) {
+func (f *function) acquire(ctx context.Context, t turn) (invoke.Lease, error) {
 	f.mu.Lock()
 	if f.live != nil {
 		if s := f.live.take(); s != nil {
@@ -84,7 +95,7 @@ func (f *function) acquire(ctx context.Context) (invoke.Lease, error) {
 			return s.lease, nil
 		}
 	}
-	element, err := f.enqueue()
+	element, err := f.enqueue(t)
 	f.mu.Unlock()
 	if err != nil {
 		return invoke.Lease{}, err
@@ -96,13 +107,13 @@ func (f *function) acquire(ctx context.Context) (invoke.Lease, error) {
 	case err := <-w.refused:
 		return invoke.Lease{}, err
 	case <-ctx.Done():
-		f.abandon(element)
+		f.abandon(element, t)
 		return invoke.Lease{}, fmt.Errorf("waiting for function %s: %w", f.name, ctx.Err())
 	}
 }
 
 // enqueue adds a waiter and starts the process if there is none.
-func (f *function) enqueue() (*list.Element, error) {
+func (f *function) enqueue(t turn) (*list.Element, error) {
 	if f.live == nil && f.starting == nil && f.program != nil {
 		if time.Now().Before(f.resume) {
 			return nil, f.failure
@@ -112,13 +123,13 @@ func (f *function) enqueue() (*list.Element, error) {
 	if f.refusal != nil {
 		return nil, f.refusal
 	}
-	return f.waiters.PushBack(&waiter{granted: make(chan invoke.Lease, 1), refused: make(chan error, 1)}), nil
+	return f.waiters[t].PushBack(&waiter{granted: make(chan invoke.Lease, 1), refused: make(chan error, 1)}), nil
 }
 
 // abandon takes back a waiter whose caller has gone, or the lease it got meanwhile.
-func (f *function) abandon(element *list.Element) {
+func (f *function) abandon(element *list.Element, t turn) {
 	f.mu.Lock()
-	f.waiters.Remove(element) // does nothing if it was answered
+	f.waiters[t].Remove(element) // does nothing if it was answered
 	f.mu.Unlock()
 	select {
 	case lease := <-element.Value.(*waiter).granted:
@@ -127,23 +138,33 @@ func (f *function) abandon(element *list.Element) {
 	}
 }
 
-// next takes the oldest waiter; there must be one.
+func (f *function) waiting() int { return f.waiters[first].Len() + f.waiters[later].Len() }
+
+// next takes the waiter whose turn it is; there must be one. The oldest of first
+// is before all of later, but only inARow times: nobody is to wait for ever.
 func (f *function) next() *waiter {
-	return f.waiters.Remove(f.waiters.Front()).(*waiter)
+	t := first
+	if f.waiters[first].Len() == 0 || f.waiters[later].Len() > 0 && f.row >= inARow {
+		t = later
+	}
+	if f.row++; t == later || f.waiters[later].Len() == 0 {
+		f.row = 0
+	}
+	return f.waiters[t].Remove(f.waiters[t].Front()).(*waiter)
 }
 
 func (f *function) refuse(err error) {
-	for f.waiters.Len() > 0 {
+	for f.waiting() > 0 {
 		f.next().refused <- err
 	}
 }
 
-// release gives s to the oldest waiter, or puts it back.
+// release gives s to the next waiter, or puts it back.
 func (f *function) release(s *slot) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	i := s.instance
-	if i == f.live && f.waiters.Len() > 0 {
+	if i == f.live && f.waiting() > 0 {
 		f.next().granted <- s.lease
 		return
 	}
@@ -168,7 +189,7 @@ func (f *function) set(program Program) {
 	f.retire()
 	f.program, f.refusal = &program, nil
 	f.pause, f.resume = 0, time.Time{}
-	if program.Min > 0 || f.waiters.Len() > 0 {
+	if program.Min > 0 || f.waiting() > 0 {
 		f.start()
 	}
 }
@@ -243,7 +264,7 @@ func (f *function) bringUp(ctx context.Context, a *attempt, program *Program) {
 		return
 	}
 	f.live, f.pause, f.failure = i, 0, nil
-	for f.waiters.Len() > 0 {
+	for f.waiting() > 0 {
 		s := i.take()
 		if s == nil {
 			return
@@ -276,7 +297,7 @@ func (f *function) ended(i *instance) {
 	f.live = nil
 	f.world.config.Logger.Warn("function died", "function", f.name, "pid", i.pid(), "status", i.exit())
 	switch {
-	case f.waiters.Len() > 0:
+	case f.waiting() > 0:
 		f.start()
 	case f.program.Min > 0:
 		f.arm(revive)

@@ -150,11 +150,25 @@ func (p *Processes) Remove(fn names.Function) {
 // has its concurrency of calls. It returns an *invoke.StartError when there is
 // no process to be had, ErrStopped, or ctx's error.
 func (p *Processes) Acquire(ctx context.Context, fn names.Function) (invoke.Lease, error) {
+	return p.acquire(ctx, fn, first)
+}
+
+func (p *Processes) acquire(ctx context.Context, fn names.Function, t turn) (invoke.Lease, error) {
 	f := (*p.functions.Load())[fn]
 	if f == nil {
 		return invoke.Lease{}, unknown(fn)
 	}
-	return f.acquire(ctx)
+	return f.acquire(ctx, t)
+}
+
+// Background is Processes for calls whose answer nobody waits for: a backlog of
+// them must not hold up those that somebody does.
+type Background struct{ *Processes }
+
+// Acquire is Processes.Acquire, behind all calls that came there: but after a few
+// of those in a row, one that waits here gets its turn.
+func (b Background) Acquire(ctx context.Context, fn names.Function) (invoke.Lease, error) {
+	return b.acquire(ctx, fn, later)
 }
 
 // Stop refuses further calls and ends every process: SIGTERM, then SIGKILL when

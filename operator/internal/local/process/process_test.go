@@ -186,7 +186,7 @@ func (w *world) waiting(fn names.Function) int {
 	f := w.function(fn)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.waiters.Len()
+	return f.waiting()
 }
 
 func TestConfig(t *testing.T) {

@@ -94,7 +94,11 @@ func call(t *testing.T, w *world, fn names.Function, served *atomic.Int64) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	lease, err := w.Acquire(ctx, fn)
+	acquire := w.Acquire
+	if rand.IntN(2) == 0 {
+		acquire = Background{w.Processes}.Acquire
+	}
+	lease, err := acquire(ctx, fn)
 	switch {
 	case err == nil:
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+lease.Address+"/env/K_SERVICE", nil)
