@@ -115,6 +115,14 @@ func (w *worker) beat(calling context.Context) {
 // because the worker stops.
 func (w *worker) deliver(waiting, calling context.Context, d *bus.Delivered) {
 	sub := w.sub.Load()
+	switch ended, err := d.Ended(calling); {
+	case err != nil:
+		_ = d.Release()
+		return
+	case ended:
+		_ = d.Ack()
+		return
+	}
 	p, err := d.Progress()
 	if err != nil {
 		w.settle(calling, d, sub, ending{verdict: delivery.Malformed(err)})

@@ -25,6 +25,7 @@ const (
 	HeaderResult  = "Serviceful-Result"  // JSON of Result
 	HeaderDead    = "Serviceful-Dead"    // JSON of DeadLetter
 	HeaderRecord  = "Serviceful-Record"  // JSON of an idempotency record
+	HeaderSpare   = "Serviceful-Spare"   // "1" on a spare
 )
 
 // Header is the headers of a message; keys are used exactly as they are.
@@ -102,6 +103,7 @@ const (
 // the subject target, having come as far as p. Storing it twice stores it once.
 func Retry(m *Message, target string, p Progress, due time.Time) *Message {
 	h := carried(m.Header)
+	delete(h, HeaderSpare)
 	h.Set(HeaderAttempt, strconv.Itoa(p.Attempts))
 	h.Set(HeaderTries, strconv.Itoa(p.Tries))
 	h.Set(HeaderOrigin, p.Origin)
@@ -112,6 +114,28 @@ func Retry(m *Message, target string, p Progress, due time.Time) *Message {
 		Subject: names.Schedule(target), Header: h, Body: m.Body,
 		ID: "r/" + target + "/" + strconv.Itoa(p.Tries),
 	}
+}
+
+// Spare is a copy of a call, to be made at the given time if the call has not
+// ended by then: what is left of one that was removed but may be under way.
+func Spare(m *Message, p Progress, due time.Time) *Message {
+	spare := Retry(m, m.Subject, p, due)
+	spare.ID = ""
+	spare.Header.Set(HeaderSpare, "1")
+	return spare
+}
+
+// IsSpare reports whether m is a spare, waiting or due.
+func (m *Message) IsSpare() bool { return m.Header.Get(HeaderSpare) != "" }
+
+// Due is when a schedule is due.
+func (m *Message) Due() (time.Time, error) {
+	at, _ := strings.CutPrefix(m.Header.Get(headerSchedule), "@at ")
+	due, err := time.Parse(time.RFC3339Nano, at)
+	if err != nil {
+		return due, fmt.Errorf("reading %s: %w", headerSchedule, err)
+	}
+	return due, nil
 }
 
 // carried is the headers that a copy of a message keeps: all but the server's.
