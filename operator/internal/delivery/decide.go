@@ -45,6 +45,7 @@ const (
 	ReasonEmitRefused    = "EmitRefused"    // the answer held an event that is malformed or not in emits
 	ReasonMalformed      = "Malformed"      // the stored message cannot be read
 	ReasonTriggerRemoved = "TriggerRemoved" // its trigger or Function was removed
+	ReasonTooLarge       = "TooLarge"       // what it leaves behind is larger than the message store takes
 )
 
 // Verdict is what becomes of a message, and why.
@@ -104,6 +105,12 @@ func Overdue(p Policy, m Message, now time.Time) (Verdict, bool) {
 // Malformed is the verdict for a stored message that cannot be read.
 func Malformed(err error) Verdict {
 	return Verdict{Action: Die, Reason: ReasonMalformed, Message: err.Error()}
+}
+
+// TooLarge is what becomes of a message with verdict v whose copy or answered
+// events are larger than the message store takes.
+func TooLarge(v Verdict, err error) Verdict {
+	return Verdict{Action: Die, Attempts: v.Attempts, Reason: ReasonTooLarge, Message: err.Error()}
 }
 
 // retriable reports whether a call that ended with status (0: no answer) may be

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -166,6 +167,10 @@ func (w *worker) settle(calling context.Context, d *bus.Delivered, sub *wiring.S
 		err := w.keep(calling, d, sub, end)
 		if err == nil {
 			break
+		}
+		if errors.Is(err, bus.ErrTooLarge) && end.verdict.Action != delivery.Die { // it will not get smaller
+			end.verdict = delivery.TooLarge(end.verdict, err)
+			continue
 		}
 		w.log.Error("storing what a message leaves behind", "error", err, "again_in", pause)
 		select {
