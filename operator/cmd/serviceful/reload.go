@@ -96,7 +96,7 @@ func (s *stack) where(f names.Function) string {
 // retire removes the consumers of triggers that are gone. Calls that still
 // waited for them become dead letters.
 func (s *stack) retire(ctx context.Context, snapshot *wiring.Snapshot) error {
-	namespaces, err := s.layout.Namespaces(ctx)
+	namespaces, err := s.layout.Bus.Namespaces(ctx)
 	if err != nil {
 		return err
 	}

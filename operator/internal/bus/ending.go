@@ -33,12 +33,19 @@ func (e Ending) bare() Ending {
 // without the last answer's body, and then without the message's own: a server
 // may take less than it did when the message was stored.
 func (b *Bus) Bury(ctx context.Context, m *envelope.Message, end Ending) error {
-	err := b.storeEnding(ctx, end, func(end Ending) *envelope.Message { return deadLetter(m, end) })
+	p, err := m.Progress()
+	if err != nil { // malformed: all that is known is where it was
+		p = envelope.Progress{Origin: fmt.Sprintf("%d", m.Sequence), First: m.Stored}
+	}
+	if end.Last == nil && p.Last.Status != 0 {
+		end.Last = &envelope.Answer{Status: p.Last.Status, Truncated: true}
+	}
+	err = b.storeEnding(ctx, end, func(end Ending) *envelope.Message { return deadLetter(m, p, end) })
 	if errors.Is(err, ErrTooLarge) {
 		cut := *m
 		cut.Body = nil
 		end.Verdict.Message += fmt.Sprintf("; its body of %d bytes is larger than the message store takes now", len(m.Body))
-		_, err = b.Store(ctx, deadLetter(&cut, end.bare()))
+		_, err = b.Store(ctx, deadLetter(&cut, p, end.bare()))
 	}
 	if err != nil {
 		return err
@@ -49,11 +56,7 @@ func (b *Bus) Bury(ctx context.Context, m *envelope.Message, end Ending) error {
 	return nil
 }
 
-func deadLetter(m *envelope.Message, end Ending) *envelope.Message {
-	p, err := m.Progress()
-	if err != nil { // malformed: all that is known is where it was
-		p = envelope.Progress{Origin: fmt.Sprintf("%d", m.Sequence), First: m.Stored}
-	}
+func deadLetter(m *envelope.Message, p envelope.Progress, end Ending) *envelope.Message {
 	d := envelope.DeadLetter{
 		Trigger: end.Trigger, Origin: p.Origin, Reason: end.Verdict.Reason, Message: end.Verdict.Message,
 		Attempts: end.Verdict.Attempts, First: p.First, Died: end.Now,

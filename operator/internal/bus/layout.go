@@ -184,9 +184,9 @@ func eachCaller(ctx context.Context, stream jetstream.Stream, namespace string, 
 }
 
 // Namespaces are those that have an event stream.
-func (l Layout) Namespaces(ctx context.Context) ([]string, error) {
+func (b *Bus) Namespaces(ctx context.Context) ([]string, error) {
 	var out []string
-	list := l.Bus.js.StreamNames(ctx)
+	list := b.js.StreamNames(ctx)
 	for name := range list.Name() {
 		if namespace, ok := names.ParseEvents(name); ok {
 			out = append(out, namespace)

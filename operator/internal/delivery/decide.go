@@ -12,6 +12,7 @@ type Message struct {
 	Attempts int       // calls made before this one
 	Tries    int       // how often it was put off before, called or not
 	Due      time.Time // when it was first due
+	Problem  string    // of the last try; "" where there was none
 }
 
 // Outcome is what happened when a message was handed to its function.
@@ -86,6 +87,9 @@ func Decide(p Policy, m Message, o Outcome, now time.Time, dice float64) Verdict
 	}
 	if v.Action == Retry && now.Sub(m.Due) > p.MaxAge {
 		v.Action, v.Delay, v.Reason = Die, 0, ReasonMaxAge
+		if !o.Called {
+			v.Message = m.after(v.Message)
+		}
 	}
 	return v
 }
@@ -98,8 +102,16 @@ func Overdue(p Policy, m Message, now time.Time) (Verdict, bool) {
 	}
 	return Verdict{
 		Action: Die, Attempts: m.Attempts, Reason: ReasonMaxAge,
-		Message: fmt.Sprintf("it was due at %s, and maxAge is %s", m.Due.UTC().Format(time.RFC3339), p.MaxAge),
+		Message: m.after(fmt.Sprintf("it was due at %s, and maxAge is %s", m.Due.UTC().Format(time.RFC3339), p.MaxAge)),
 	}, true
+}
+
+// after adds to a sentence what went wrong before.
+func (m Message) after(sentence string) string {
+	if m.Problem == "" || m.Problem == sentence {
+		return sentence
+	}
+	return sentence + "; the last try: " + m.Problem
 }
 
 // Malformed is the verdict for a stored message that cannot be read.

@@ -130,7 +130,7 @@ func (w *worker) deliver(waiting, calling context.Context, d *bus.Delivered) {
 		return
 	}
 	end := ending{progress: p}
-	m := delivery.Message{Attempts: p.Attempts, Tries: p.Tries, Due: p.First}
+	m := delivery.Message{Attempts: p.Attempts, Tries: p.Tries, Due: p.First, Problem: p.Last.Problem}
 	verdict, overdue := delivery.Overdue(sub.Policy, m, time.Now())
 	if overdue {
 		end.verdict = verdict
@@ -203,7 +203,10 @@ func (w *worker) keep(ctx context.Context, d *bus.Delivered, sub *wiring.Subscri
 		return w.cfg.Keeper.StoreResult(ctx, item, envelope.Failed, last)
 	case delivery.Retry:
 		p := end.progress
-		p.Attempts, p.Tries = v.Attempts, p.Tries+1
+		p.Attempts, p.Tries, p.Last.Problem = v.Attempts, p.Tries+1, v.Message
+		if end.answer != nil {
+			p.Last.Status = end.answer.Status
+		}
 		target := d.Subject
 		if sub.Policy.Source == delivery.Event {
 			target = names.EventRetry(sub.Function, sub.Trigger, p.Origin)
