@@ -158,6 +158,14 @@ type ending struct {
 	events   []*event.Event   // of the answer; published before the message is settled
 }
 
+// status is the answer's; 0 where there was none.
+func (e ending) status() int {
+	if e.answer == nil {
+		return 0
+	}
+	return e.answer.Status
+}
+
 // settle carries out a verdict: what is to be kept is stored, and only then is
 // the message acknowledged. While the store is not available it tries again,
 // under heartbeats, until calls are broken off; then the message is left to be
@@ -204,8 +212,8 @@ func (w *worker) keep(ctx context.Context, d *bus.Delivered, sub *wiring.Subscri
 	case delivery.Retry:
 		p := end.progress
 		p.Attempts, p.Tries, p.Last.Problem = v.Attempts, p.Tries+1, v.Message
-		if end.answer != nil {
-			p.Last.Status = end.answer.Status
+		if v.Attempts > end.progress.Attempts {
+			p.Last.Status = end.status()
 		}
 		target := d.Subject
 		if sub.Policy.Source == delivery.Event {

@@ -69,7 +69,7 @@ type Progress struct {
 
 // Try is how the last try of a message went.
 type Try struct {
-	Status  int    `json:"status,omitempty"` // of the last answer; 0: there was none
+	Status  int    `json:"status,omitempty"` // of the last call's answer; 0: there was none
 	Problem string `json:"problem"`          // in one sentence
 }
 
