@@ -44,6 +44,10 @@ func (d *Delivered) InProgress() error { return d.msg.InProgress() }
 // Release hands the message back, to be delivered again at once.
 func (d *Delivered) Release() error { return d.msg.Nak() }
 
+// PutBack hands the message back, to be delivered again after a pause. It keeps
+// its place among those not yet settled.
+func (d *Delivered) PutBack(pause time.Duration) error { return d.msg.NakWithDelay(pause) }
+
 // drainTimeout bounds the wait for messages on their way when the pulling ends,
 // for a server that is away sends none.
 const drainTimeout = time.Second

@@ -17,17 +17,21 @@ import (
 	"github.com/serviceful/serviceful/operator/internal/wiring"
 )
 
-// askAhead is how many messages are asked for ahead, at least (bus.Consume says
-// why); how many come is for the consumer's MaxAckPending to bound.
+// askAhead is how many messages are asked for ahead (bus.Consume says why); how
+// many come is for the consumer's MaxAckPending to bound.
 const askAhead = 500
+
+// busyPause is how long a message is put back that memory has no room for.
+const busyPause = time.Second
 
 // worker delivers the messages of one subscription. Two contexts bound it:
 // waiting ends when it stops, so that nothing new is called; calling ends Grace
 // later, so that calls under way are broken off.
 type worker struct {
-	cfg *Config
-	sub atomic.Pointer[wiring.Subscription]
-	log *slog.Logger
+	cfg    *Config
+	memory *memory
+	sub    atomic.Pointer[wiring.Subscription]
+	log    *slog.Logger
 
 	pull   func()             // ends the pulling
 	unwait context.CancelFunc // ends waiting
@@ -39,8 +43,8 @@ type worker struct {
 	atWork map[*bus.Delivered]time.Time // since when
 }
 
-func newWorker(cfg *Config, sub *wiring.Subscription) *worker {
-	w := &worker{cfg: cfg, atWork: map[*bus.Delivered]time.Time{}}
+func newWorker(cfg *Config, memory *memory, sub *wiring.Subscription) *worker {
+	w := &worker{cfg: cfg, memory: memory, atWork: map[*bus.Delivered]time.Time{}}
 	w.sub.Store(sub)
 	w.log = cfg.Logger.With("function", sub.Function.String(), "trigger", sub.Trigger)
 	return w
@@ -53,7 +57,7 @@ func (w *worker) start(ctx context.Context) error {
 	w.uncall, w.unwait = uncall, unwait
 	w.heart.Go(func() { w.beat(calling) })
 	sub := w.sub.Load()
-	pull, err := w.cfg.Source.Consume(ctx, sub.Stream, sub.Consumer, max(sub.Concurrency, askAhead), func(d *bus.Delivered) { w.take(waiting, calling, d) })
+	pull, err := w.cfg.Source.Consume(ctx, sub.Stream, sub.Consumer, askAhead, func(d *bus.Delivered) { w.take(waiting, calling, d) })
 	if err != nil {
 		w.uncall()
 		w.heart.Wait()
@@ -76,12 +80,17 @@ func (w *worker) stop() {
 }
 
 // take gives a message a goroutine of its own; the consumer's MaxAckPending
-// bounds how many there are.
+// bounds how many there are, and memory how much they are.
 func (w *worker) take(waiting, calling context.Context, d *bus.Delivered) {
+	if !w.memory.take(d.Body) {
+		_ = d.PutBack(busyPause) // a lost one is delivered again after AckWait
+		return
+	}
 	w.mu.Lock()
 	w.atWork[d] = time.Now()
 	w.mu.Unlock()
 	w.busy.Go(func() {
+		defer w.memory.give(d.Body)
 		w.deliver(waiting, calling, d)
 		w.mu.Lock()
 		delete(w.atWork, d)
