@@ -116,7 +116,7 @@ var fieldOf = regexp.MustCompile(`^spec[^ :]*`)
 // still come back. Calls that still waited for them become dead letters.
 func (s *stack) retire(ctx context.Context, snapshot *wiring.Snapshot, now time.Time) error {
 	next := s.gone.expire(now, s.o.gone)
-	namespaces, err := s.layout.Namespaces(ctx)
+	namespaces, err := s.layout.Bus.Namespaces(ctx)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -13,12 +14,14 @@ import (
 
 // Call is what is known of a stored call.
 type Call struct {
-	Item     names.WorkItem
-	Result   envelope.Result // its State is Queued or Running while it has not ended
-	Body     []byte          // of the last answer
-	Sequence uint64          // in the work stream, while it has not ended
-	PutOff   bool            // it waits until its next attempt is due
+	Item    names.WorkItem
+	Result  envelope.Result   // its State is Queued or Running while it has not ended
+	Body    []byte            // of the last answer
+	message *envelope.Message // in the work stream, while it has not ended
 }
+
+// putOff reports whether it waits until its next attempt is due.
+func (c Call) putOff() bool { return names.Unschedule(c.message.Subject) != c.message.Subject }
 
 // FindCall looks a call up: among the results, those that wait, and those put
 // off. It returns ErrNotFound for an id that is unknown or no longer kept.
@@ -55,8 +58,12 @@ func (b *Bus) result(ctx context.Context, namespace, id string) (Call, error) {
 	return Call{Item: names.WorkItem{ID: id}, Result: r, Body: m.Body}, err
 }
 
+// fireMargin is how long before it is due a schedule counts as under way: the
+// server may have its message in hand.
+const fireMargin = time.Second
+
 // waiting describes a call that has not ended. It is running when its consumer
-// has handed it out.
+// has handed it out, or may have.
 func (b *Bus) waiting(ctx context.Context, m *envelope.Message) (Call, error) {
 	item, ok := names.ParseWork(names.Unschedule(m.Subject))
 	if !ok {
@@ -66,19 +73,27 @@ func (b *Bus) waiting(ctx context.Context, m *envelope.Message) (Call, error) {
 	if err != nil {
 		return Call{}, err
 	}
-	c := Call{Item: item, Sequence: m.Sequence, Result: envelope.Result{State: envelope.Queued, Attempts: p.Attempts}}
-	if m.Subject != names.Unschedule(m.Subject) {
-		c.PutOff = true
-		return c, nil
+	c := Call{Item: item, Result: envelope.Result{State: envelope.Queued, Attempts: p.Attempts}, message: m}
+	started := m.IsSpare()
+	switch {
+	case started:
+	case c.putOff():
+		due, err := m.Due()
+		if err != nil {
+			return Call{}, err
+		}
+		started = time.Until(due) < fireMargin
+	default:
+		started, err = b.handedOut(ctx, c)
 	}
-	started, err := b.handedOut(ctx, names.Work(item.Function.Namespace), names.Consumer(item.Function.Name, item.Trigger), m.Sequence)
 	if started {
 		c.Result.State = envelope.Running
 	}
 	return c, err
 }
 
-func (b *Bus) handedOut(ctx context.Context, stream, consumer string, sequence uint64) (bool, error) {
+func (b *Bus) handedOut(ctx context.Context, of Call) (bool, error) {
+	stream, consumer := names.Work(of.Item.Function.Namespace), names.Consumer(of.Item.Function.Name, of.Item.Trigger)
 	c, err := b.js.Consumer(ctx, stream, consumer)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return false, nil // its trigger was removed a moment ago
@@ -86,23 +101,72 @@ func (b *Bus) handedOut(ctx context.Context, stream, consumer string, sequence u
 	if err != nil {
 		return false, explain(fmt.Sprintf("looking up consumer %q", consumer), err)
 	}
-	return c.CachedInfo().Delivered.Stream >= sequence, nil
+	return c.CachedInfo().Delivered.Stream >= of.message.Sequence, nil
 }
 
-// CancelCall removes a call that still waits. It returns false if the call had
-// been handed out or had ended: then it may well have its effect.
+// CancelCall removes a call that still waits, and with it what its
+// Idempotency-Key stands for. It returns false if the call had been handed out,
+// or may have been, or had ended: then it goes on.
 func (b *Bus) CancelCall(ctx context.Context, namespace, id string) (bool, error) {
 	c, err := b.FindCall(ctx, namespace, id)
 	if err != nil || c.Result.State != envelope.Queued {
 		return false, err
 	}
-	err = b.Delete(ctx, names.Work(namespace), c.Sequence)
-	if errors.Is(err, ErrNotFound) { // meanwhile it was put off, fell due or ended
-		return b.CancelCall(ctx, namespace, id)
+	if !c.putOff() {
+		return b.cancelQueued(ctx, c)
 	}
-	if err != nil || c.PutOff {
-		return err == nil, err
+	if err := b.purge(ctx, names.Work(namespace), c.message.Subject); err != nil {
+		return false, err
 	}
-	started, err := b.handedOut(ctx, names.Work(namespace), names.Consumer(c.Item.Function.Name, c.Item.Trigger), c.Sequence)
-	return !started, err
+	done, err := b.CancelCall(ctx, namespace, id) // it may have fallen due meanwhile
+	if errors.Is(err, ErrNotFound) {
+		return true, nil
+	}
+	return done, err
+}
+
+// spareAfter is when the spare of a call is made, if the call has not ended.
+const spareAfter = 5 * time.Minute
+
+// cancelQueued removes a call that was not handed out a moment ago. Only when it
+// is removed can be told whether it was handed out meanwhile: so a spare is
+// stored first, and goes if it was not. If it was, or if this is cut short, the
+// spare stands in for what a crash would lose.
+func (b *Bus) cancelQueued(ctx context.Context, c Call) (bool, error) {
+	namespace := c.Item.Function.Namespace
+	p, err := c.message.Progress()
+	if err != nil {
+		return false, err
+	}
+	spare, err := b.StoreIf(ctx, envelope.Spare(c.message, p, time.Now().Add(spareAfter)), 0)
+	if errors.Is(err, ErrConflict) { // it was put off meanwhile, or is being cancelled
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	err = b.Delete(ctx, spare.Stream, c.message.Sequence)
+	if errors.Is(err, ErrNotFound) { // meanwhile it was put off or ended
+		if err := b.Delete(ctx, spare.Stream, spare.Sequence); err != nil {
+			return false, err
+		}
+		return b.CancelCall(ctx, namespace, c.Item.ID)
+	}
+	if err != nil {
+		return false, err
+	}
+	if started, err := b.handedOut(ctx, c); err != nil || started {
+		return false, err
+	}
+	err = b.Delete(ctx, spare.Stream, spare.Sequence)
+	return err == nil, err
+}
+
+// purge removes what is on a subject.
+func (b *Bus) purge(ctx context.Context, stream, subject string) error {
+	s, err := b.stream(ctx, stream)
+	if err != nil {
+		return err
+	}
+	return explain(fmt.Sprintf("removing %q", subject), s.Purge(ctx, jetstream.WithPurgeSubject(subject)))
 }

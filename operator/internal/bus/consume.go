@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/serviceful/serviceful/operator/internal/envelope"
+	"github.com/serviceful/serviceful/operator/internal/names"
 )
 
 // Delivered is a message that a consumer handed out. The server delivers it
@@ -17,6 +19,20 @@ import (
 type Delivered struct {
 	envelope.Message
 	msg jetstream.Msg
+	bus *Bus
+}
+
+// Ended reports whether a call that is handed out as its spare has ended.
+func (d *Delivered) Ended(ctx context.Context) (bool, error) {
+	item, ok := names.ParseWork(d.Subject)
+	if !ok || !d.IsSpare() {
+		return false, nil
+	}
+	_, err := d.bus.result(ctx, item.Function.Namespace, item.ID)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // Ack ends the message. A lost acknowledgement is a duplicate, never a loss.
@@ -27,6 +43,10 @@ func (d *Delivered) InProgress() error { return d.msg.InProgress() }
 
 // Release hands the message back, to be delivered again at once.
 func (d *Delivered) Release() error { return d.msg.Nak() }
+
+// PutBack hands the message back, to be delivered again after a pause. It keeps
+// its place among those not yet settled.
+func (d *Delivered) PutBack(pause time.Duration) error { return d.msg.NakWithDelay(pause) }
 
 // drainTimeout bounds the wait for messages on their way when the pulling ends,
 // for a server that is away sends none.
@@ -93,7 +113,9 @@ func (p *pulling) take(msg jetstream.Msg) {
 		_ = msg.Nak() // a lost one is delivered again after AckWait
 		return
 	}
-	p.handle(delivered(msg))
+	d := delivered(msg)
+	d.bus = p.bus
+	p.handle(d)
 }
 
 // keep pulls until ctx ends. nats.go ends a pulling for good when its consumer

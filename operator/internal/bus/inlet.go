@@ -6,6 +6,7 @@ import (
 
 	"github.com/serviceful/serviceful/operator/internal/envelope"
 	"github.com/serviceful/serviceful/operator/internal/event"
+	"github.com/serviceful/serviceful/operator/internal/names"
 )
 
 // Inlet is the Bus for what comes from outside. When Room is used up it answers
@@ -49,4 +50,29 @@ func (i Inlet) Put(ctx context.Context, k KeyRef, value []byte, c Condition, ttl
 		return 0, ErrFull
 	}
 	return i.Bus.Put(ctx, k, value, c, ttl)
+}
+
+// Outlet is the Bus for what work under way leaves behind. When Room is used up
+// it keeps no bodies of answers: so what a message leaves takes no more room than
+// the message did, and the store gets no fuller.
+type Outlet struct {
+	*Bus
+	Room func() int64 // bytes
+}
+
+// Bury is Bus.Bury.
+func (o Outlet) Bury(ctx context.Context, m *envelope.Message, end Ending) error {
+	return o.Bus.Bury(ctx, m, o.fitting(end))
+}
+
+// StoreResult is Bus.StoreResult.
+func (o Outlet) StoreResult(ctx context.Context, item names.WorkItem, state envelope.State, end Ending) error {
+	return o.Bus.StoreResult(ctx, item, state, o.fitting(end))
+}
+
+func (o Outlet) fitting(end Ending) Ending {
+	if o.Room() <= 0 {
+		return end.bare()
+	}
+	return end
 }

@@ -128,23 +128,31 @@ func (l Layout) Orphans(ctx context.Context, namespace string, s *wiring.Snapsho
 			out = append(out, o)
 		}
 	}
-	for _, name := range []string{names.Events(namespace), names.Work(namespace)} {
-		if err := l.eachConsumer(ctx, name, namespace, add); err != nil {
+	for _, each := range []struct {
+		stream string
+		call   func(ctx context.Context, stream jetstream.Stream, namespace string, f func(Orphan)) error
+	}{
+		{names.Events(namespace), eachConsumer},
+		{names.Work(namespace), eachConsumer},
+		{names.Work(namespace), eachCaller},
+	} {
+		stream, err := l.Bus.stream(ctx, each.stream)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := each.call(ctx, stream, namespace, add); err != nil {
 			return nil, err
 		}
 	}
-	return out, l.eachCaller(ctx, namespace, add)
+	return out, nil
 }
 
 // eachConsumer calls f for the trigger of each consumer of a stream.
-func (l Layout) eachConsumer(ctx context.Context, name, namespace string, f func(Orphan)) error {
-	stream, err := l.Bus.js.Stream(ctx, name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil
-	}
-	if err != nil {
-		return explain(fmt.Sprintf("looking up stream %q", name), err)
-	}
+func eachConsumer(ctx context.Context, stream jetstream.Stream, namespace string, f func(Orphan)) error {
+	name := stream.CachedInfo().Config.Name
 	list := stream.ConsumerNames(ctx)
 	for consumer := range list.Name() {
 		if function, trigger, ok := names.ParseConsumer(consumer); ok {
@@ -158,15 +166,8 @@ func (l Layout) eachConsumer(ctx context.Context, name, namespace string, f func
 }
 
 // eachCaller calls f for the trigger of each call that waits or is put off.
-func (l Layout) eachCaller(ctx context.Context, namespace string, f func(Orphan)) error {
-	name := names.Work(namespace)
-	stream, err := l.Bus.js.Stream(ctx, name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil
-	}
-	if err != nil {
-		return explain(fmt.Sprintf("looking up stream %q", name), err)
-	}
+func eachCaller(ctx context.Context, stream jetstream.Stream, namespace string, f func(Orphan)) error {
+	name := stream.CachedInfo().Config.Name
 	all := names.AnyCall(namespace, "*")
 	for _, filter := range []string{all, names.Schedule(all)} {
 		info, err := stream.Info(ctx, jetstream.WithSubjectFilter(filter))
@@ -183,9 +184,9 @@ func (l Layout) eachCaller(ctx context.Context, namespace string, f func(Orphan)
 }
 
 // Namespaces are those that have an event stream.
-func (l Layout) Namespaces(ctx context.Context) ([]string, error) {
+func (b *Bus) Namespaces(ctx context.Context) ([]string, error) {
 	var out []string
-	list := l.Bus.js.StreamNames(ctx)
+	list := b.js.StreamNames(ctx)
 	for name := range list.Name() {
 		if namespace, ok := names.ParseEvents(name); ok {
 			out = append(out, namespace)

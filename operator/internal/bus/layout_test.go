@@ -205,7 +205,7 @@ func TestNamespaces(t *testing.T) {
 	if err := (bus.Layout{Bus: b}).Apply(t.Context(), wiring.Compile([]v1alpha1.Function{other}, wiring.Hosts{})); err != nil {
 		t.Fatal(err)
 	}
-	got, err := bus.Layout{Bus: b}.Namespaces(t.Context())
+	got, err := b.Namespaces(t.Context())
 	if slices.Sort(got); err != nil || !slices.Equal(got, []string{"other", "shop"}) {
 		t.Errorf("namespaces %q, %v", got, err)
 	}

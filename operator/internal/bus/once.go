@@ -32,28 +32,38 @@ type record struct {
 }
 
 // StoreOnce stores the message that make returns for an id: a new one when the
-// key is new, the first one's when it is known. So a repeated request is the
-// same message, even when the first try died between its steps. It returns the
-// id, or ErrKeyReused.
+// key is new or its call was cancelled, the first one's when it is known. So a
+// repeated request is the same message, even when the first try died between its
+// steps. It returns the id, or ErrKeyReused.
 func (b *Bus) StoreOnce(ctx context.Context, k Key, newID string, make func(id string) *envelope.Message) (string, error) {
-	m, rec := k.record(newID)
-	created, err := b.StoreIf(ctx, m, 0)
-	if errors.Is(err, ErrConflict) {
-		return b.storeAgain(ctx, k, m, make)
+	id, err := b.storeNew(ctx, k, 0, newID, make)
+	for errors.Is(err, ErrConflict) { // the key is known; or another request has just changed what it stands for
+		id, err = b.storeAgain(ctx, k, newID, make)
 	}
+	return id, err
+}
+
+// storeNew stores a message whose id the key is to stand for from now on. last
+// is the sequence of the record that it replaces.
+func (b *Bus) storeNew(ctx context.Context, k Key, last uint64, id string, make func(string) *envelope.Message) (string, error) {
+	rec := record{ID: id, Digest: digest(k.Request)}
+	created, err := b.StoreIf(ctx, k.message(rec), last)
 	if err != nil {
 		return "", err
 	}
-	if _, err := b.Store(ctx, make(newID)); err != nil {
+	if _, err := b.Store(ctx, make(id)); err != nil {
 		return "", err
 	}
-	b.confirm(ctx, m, rec, created.Sequence)
-	return newID, nil
+	b.confirm(ctx, k, rec, created.Sequence)
+	return id, nil
 }
 
 // storeAgain is StoreOnce for a key that is known.
-func (b *Bus) storeAgain(ctx context.Context, k Key, m *envelope.Message, make func(id string) *envelope.Message) (string, error) {
-	last, err := b.Last(ctx, names.Results(k.Function.Namespace), m.Subject)
+func (b *Bus) storeAgain(ctx context.Context, k Key, newID string, make func(id string) *envelope.Message) (string, error) {
+	last, err := b.Last(ctx, names.Results(k.Function.Namespace), k.subject())
+	if errors.Is(err, ErrNotFound) { // its time was up a moment ago
+		return b.storeNew(ctx, k, 0, newID, make)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -61,32 +71,45 @@ func (b *Bus) storeAgain(ctx context.Context, k Key, m *envelope.Message, make f
 	if err := json.Unmarshal([]byte(last.Header.Get(envelope.HeaderRecord)), &rec); err != nil {
 		return "", fmt.Errorf("reading an idempotency record: %w", err)
 	}
-	message, there, same := make(rec.ID), rec.Stored, rec.Digest == digest(k.Request)
-	if !there {
-		if there, err = b.known(ctx, message); err != nil {
-			return "", err
-		}
-	}
-	if there && !same {
+	message := make(rec.ID)
+	there, err := b.known(ctx, message, rec.Stored)
+	switch {
+	case err != nil:
+		return "", err
+	case there && rec.Digest != digest(k.Request):
 		return "", ErrKeyReused
-	}
-	if !there {
-		if _, err := b.Store(ctx, message); err != nil {
+	case there && rec.Stored:
+		return rec.ID, nil
+	case !there && rec.Stored: // and then cancelled
+		return b.storeNew(ctx, k, last.Sequence, newID, make)
+	case !there:
+		stored, err := b.Store(ctx, message)
+		if err != nil {
 			return "", err
 		}
+		if stored.Duplicate { // it was stored when this was asked for, or once and was cancelled
+			if there, err = b.known(ctx, message, true); err != nil {
+				return "", err
+			}
+			if !there {
+				return b.storeNew(ctx, k, last.Sequence, newID, make)
+			}
+		}
 	}
-	if !rec.Stored {
-		rec.Digest = digest(k.Request)
-		b.confirm(ctx, m, rec, last.Sequence)
-	}
+	rec.Digest = digest(k.Request)
+	b.confirm(ctx, k, rec, last.Sequence)
 	return rec.ID, nil
 }
 
 // known reports whether a work message is stored, put off, or has a result: in
-// the order in which FindCall looks.
-func (b *Bus) known(ctx context.Context, m *envelope.Message) (bool, error) {
+// the order in which FindCall looks. A mail has no result: once stored, it is
+// known.
+func (b *Bus) known(ctx context.Context, m *envelope.Message, stored bool) (bool, error) {
 	item, _ := names.ParseWork(m.Subject)
 	namespace := item.Function.Namespace
+	if stored && item.Trigger == "" {
+		return true, nil
+	}
 	for _, at := range [][2]string{
 		{names.Work(namespace), m.Subject},
 		{names.Work(namespace), names.Schedule(m.Subject)},
@@ -103,17 +126,17 @@ func (b *Bus) known(ctx context.Context, m *envelope.Message) (bool, error) {
 
 // confirm notes that the message is stored. If that fails, because another
 // request has done so or the store has no room, a repeat looks for the message.
-func (b *Bus) confirm(ctx context.Context, m *envelope.Message, rec record, last uint64) {
+func (b *Bus) confirm(ctx context.Context, k Key, rec record, last uint64) {
 	rec.Stored = true
-	m.Header = envelope.Header{envelope.HeaderFormat: {envelope.Format}, envelope.HeaderRecord: {rec.json()}}
-	_, _ = b.StoreIf(ctx, m, last)
+	_, _ = b.StoreIf(ctx, k.message(rec), last)
 }
 
-func (k Key) record(id string) (*envelope.Message, record) {
-	rec := record{ID: id, Digest: digest(k.Request)}
-	m := envelope.New(names.Idempotency(k.Function, k.Scope, digest([]byte(k.Value))), nil)
+func (k Key) subject() string { return names.Idempotency(k.Function, k.Scope, digest([]byte(k.Value))) }
+
+func (k Key) message(rec record) *envelope.Message {
+	m := envelope.New(k.subject(), nil)
 	m.Header.Set(envelope.HeaderRecord, rec.json())
-	return m, rec
+	return m
 }
 
 func (r record) json() string {

@@ -44,6 +44,17 @@ func settle(t *testing.T, b *bus.Bus, m *envelope.Message) {
 	})
 }
 
+// end brings the only call that waits to its end.
+func end(t *testing.T, b *bus.Bus, id string) {
+	t.Helper()
+	m := makeCall(id)
+	item, _ := names.ParseWork(m.Subject)
+	if err := b.StoreResult(t.Context(), item, envelope.Succeeded, bus.Ending{Verdict: delivery.Verdict{Attempts: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	settle(t, b, m)
+}
+
 func TestStoreOnce(t *testing.T) {
 	type try struct {
 		key bus.Key
@@ -112,11 +123,7 @@ func TestStoreOnceGoesOnWhereATryDied(t *testing.T) {
 		"and the call has ended": {
 			func(t *testing.T, b *bus.Bus, m *envelope.Message) {
 				store(t, b, m)
-				item, _ := names.ParseWork(m.Subject)
-				if err := b.StoreResult(t.Context(), item, envelope.Succeeded, bus.Ending{Verdict: delivery.Verdict{Attempts: 1}}); err != nil {
-					t.Fatal(err)
-				}
-				settle(t, b, m)
+				end(t, b, "1")
 			}, envelope.Succeeded,
 		},
 	}
@@ -195,7 +202,7 @@ func TestStoreOnceAcrossARestart(t *testing.T) {
 	if _, err := b.StoreOnce(t.Context(), key("k", "r"), "1", makeCall); err != nil {
 		t.Fatal(err)
 	}
-	settle(t, b, makeCall("1"))
+	end(t, b, "1")
 	stop()
 	_, b, _ = serve(t, bus.EmbeddedConfig{Dir: dir})
 	if id, err := b.StoreOnce(t.Context(), key("k", "r"), "2", makeCall); id != "1" || err != nil {

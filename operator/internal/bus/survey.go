@@ -40,6 +40,9 @@ type TriggerState struct {
 	AtRisk   bool      // the oldest that waits has passed half of the time it is kept
 }
 
+// Namespaces is Bus.Namespaces.
+func (l Layout) Namespaces(ctx context.Context) ([]string, error) { return l.Bus.Namespaces(ctx) }
+
 // Survey looks at all triggers of a namespace at once: a few requests, however
 // many there are.
 func (l Layout) Survey(ctx context.Context, namespace string) (*Survey, error) {

@@ -12,6 +12,7 @@ type Message struct {
 	Attempts int       // calls made before this one
 	Tries    int       // how often it was put off before, called or not
 	Due      time.Time // when it was first due
+	Problem  string    // of the last try; "" where there was none
 }
 
 // Outcome is what happened when a message was handed to its function.
@@ -45,6 +46,7 @@ const (
 	ReasonEmitRefused    = "EmitRefused"    // the answer held an event that is malformed or not in emits
 	ReasonMalformed      = "Malformed"      // the stored message cannot be read
 	ReasonTriggerRemoved = "TriggerRemoved" // its trigger or Function was removed
+	ReasonTooLarge       = "TooLarge"       // what it leaves behind is larger than the message store takes
 )
 
 // Verdict is what becomes of a message, and why.
@@ -85,6 +87,9 @@ func Decide(p Policy, m Message, o Outcome, now time.Time, dice float64) Verdict
 	}
 	if v.Action == Retry && now.Sub(m.Due) > p.MaxAge {
 		v.Action, v.Delay, v.Reason = Die, 0, ReasonMaxAge
+		if !o.Called {
+			v.Message = m.after(v.Message)
+		}
 	}
 	return v
 }
@@ -97,13 +102,27 @@ func Overdue(p Policy, m Message, now time.Time) (Verdict, bool) {
 	}
 	return Verdict{
 		Action: Die, Attempts: m.Attempts, Reason: ReasonMaxAge,
-		Message: fmt.Sprintf("it was due at %s, and maxAge is %s", m.Due.UTC().Format(time.RFC3339), p.MaxAge),
+		Message: m.after(fmt.Sprintf("it was due at %s, and maxAge is %s", m.Due.UTC().Format(time.RFC3339), p.MaxAge)),
 	}, true
+}
+
+// after adds to a sentence what went wrong before.
+func (m Message) after(sentence string) string {
+	if m.Problem == "" || m.Problem == sentence {
+		return sentence
+	}
+	return sentence + "; the last try: " + m.Problem
 }
 
 // Malformed is the verdict for a stored message that cannot be read.
 func Malformed(err error) Verdict {
 	return Verdict{Action: Die, Reason: ReasonMalformed, Message: err.Error()}
+}
+
+// TooLarge is what becomes of a message with verdict v whose copy or answered
+// events are larger than the message store takes.
+func TooLarge(v Verdict, err error) Verdict {
+	return Verdict{Action: Die, Attempts: v.Attempts, Reason: ReasonTooLarge, Message: err.Error()}
 }
 
 // retriable reports whether a call that ended with status (0: no answer) may be

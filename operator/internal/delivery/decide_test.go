@@ -150,6 +150,21 @@ func TestOverdue(t *testing.T) {
 	}
 }
 
+// What passes maxAge says what went wrong before.
+func TestMaxAgeTellsTheLastTry(t *testing.T) {
+	m := Message{Attempts: 2, Tries: 3, Due: due, Problem: "the function answered 503"}
+	late := due.Add(time.Hour + 1)
+	if v, _ := Overdue(policy, m, late); !strings.HasSuffix(v.Message, "; the last try: the function answered 503") {
+		t.Errorf("overdue: %q", v.Message)
+	}
+	if v := Decide(policy, m, Outcome{Problem: "not started"}, late, 0); v.Message != "not started; the last try: the function answered 503" {
+		t.Errorf("not called: %q", v.Message)
+	}
+	if v := Decide(policy, m, Outcome{Called: true, Status: 500}, late, 0); v.Message != "the function answered 500 Internal Server Error" {
+		t.Errorf("called: %q", v.Message)
+	}
+}
+
 func TestMalformed(t *testing.T) {
 	want := Verdict{Action: Die, Reason: ReasonMalformed, Message: "no header"}
 	if got := Malformed(errors.New("no header")); got != want {

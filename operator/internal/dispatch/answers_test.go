@@ -1,16 +1,21 @@
 package dispatch_test
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/serviceful/serviceful/operator/api/v1alpha1"
+	"github.com/serviceful/serviceful/operator/internal/bus"
 	"github.com/serviceful/serviceful/operator/internal/delivery"
+	"github.com/serviceful/serviceful/operator/internal/dispatch"
 	"github.com/serviceful/serviceful/operator/internal/envelope"
+	"github.com/serviceful/serviceful/operator/internal/names"
 )
 
 type answers []http.HandlerFunc
@@ -247,9 +252,47 @@ func TestMaxAge(t *testing.T) {
 		if len(letters) != 1 || letters[0].Reason != delivery.ReasonMaxAge || letters[0].Attempts < 1 {
 			t.Fatalf("dead letters %+v", letters)
 		}
+		if l := letters[0]; l.Last == nil || l.Last.Status != 503 || !strings.Contains(l.Message, "503") {
+			t.Errorf("dead letter %+v, last answer %+v", l, l.Last)
+		}
 		if age := letters[0].Died.Sub(start); age < 400*time.Millisecond {
 			t.Errorf("dead after %v", age)
 		}
+	}
+}
+
+// copies keeps what is put off from the store.
+type copies struct {
+	dispatch.Keeper
+	taken chan *envelope.Message
+}
+
+func (c copies) Store(_ context.Context, m *envelope.Message) (bus.Stored, error) {
+	c.taken <- m
+	return bus.Stored{}, nil
+}
+
+// What passes maxAge while it is put off is dead with its last answer's status.
+func TestOverdueTellsTheLastTry(t *testing.T) {
+	taken := make(chan *envelope.Message, 1)
+	r := newRig(t, status(503), []v1alpha1.Trigger{onCall("redeem", quick())}, func(r *rig) { r.config.Keeper = copies{r.config.Keeper, taken} })
+	r.accept("1")
+	m := <-taken
+	m.Subject = names.Unschedule(m.Subject)
+	p, err := m.Progress()
+	if err != nil || p.Last.Status != 503 || p.Last.Problem == "" {
+		t.Fatalf("put off with %+v, %v", p.Last, err)
+	}
+	p.First = time.Now().Add(-delivery.DefaultMaxAge - time.Hour)
+	r.store(envelope.Retry(m, m.Subject, p, time.Now()))
+	r.settled()
+	r.wantCalls(1)
+	r.wantDead("redeem", end{1, envelope.DeadState, delivery.ReasonMaxAge, 503})
+	if c, err := r.bus.FindCall(t.Context(), shop, "1"); err != nil || c.Result.State != envelope.DeadState || c.Result.Response == nil || c.Result.Response.Status != 503 {
+		t.Errorf("result %+v, %v", c.Result, err)
+	}
+	if d := r.dead("redeem")[0]; !strings.Contains(d.Message, p.Last.Problem) {
+		t.Errorf("message %q", d.Message)
 	}
 }
 

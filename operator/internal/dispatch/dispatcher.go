@@ -52,8 +52,8 @@ var (
 	_ EventLog = (*bus.Bus)(nil)
 )
 
-// Config is what a Dispatcher needs; all but Transport, Grace and AckWait is
-// required.
+// Config is what a Dispatcher needs; all but Transport, Grace, AckWait and Memory
+// is required.
 type Config struct {
 	Source    Source
 	Keeper    Keeper
@@ -64,12 +64,14 @@ type Config struct {
 	Transport http.RoundTripper       // default: invoke.NewTransport
 	Grace     time.Duration           // for calls under way when it stops; default 10 s
 	AckWait   time.Duration           // of the consumers; default bus.AckWait
+	Memory    int64                   // bytes of all messages at work; default 256 MiB
 	Logger    *slog.Logger
 }
 
 // Dispatcher runs a worker for each subscription.
 type Dispatcher struct {
 	cfg     Config
+	memory  memory
 	mu      sync.Mutex // of workers, and held while they start and stop
 	workers map[string]*worker
 }
@@ -84,7 +86,8 @@ func New(cfg Config) (*Dispatcher, error) {
 	}
 	cfg.Grace = cmp.Or(cfg.Grace, 10*time.Second)
 	cfg.AckWait = cmp.Or(cfg.AckWait, bus.AckWait)
-	return &Dispatcher{cfg: cfg, workers: map[string]*worker{}}, nil
+	cfg.Memory = cmp.Or(cfg.Memory, 256<<20)
+	return &Dispatcher{cfg: cfg, memory: memory{limit: cfg.Memory}, workers: map[string]*worker{}}, nil
 }
 
 // Apply starts a worker for each subscription of s whose consumer exists, stops
@@ -114,7 +117,7 @@ func (d *Dispatcher) Apply(ctx context.Context, s *wiring.Snapshot) error {
 			w.sub.Store(sub)
 			continue
 		}
-		w := newWorker(&d.cfg, sub)
+		w := newWorker(&d.cfg, &d.memory, sub)
 		if err := w.start(ctx); err != nil {
 			errs = append(errs, err)
 			continue

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/serviceful/serviceful/operator/api/v1alpha1"
+	"github.com/serviceful/serviceful/operator/internal/envelope"
 	"github.com/serviceful/serviceful/operator/internal/event"
 )
 
@@ -49,6 +50,43 @@ func someEvents(n int) []*event.Event {
 		out[i] = newEvent("in.a", fmt.Sprint(i))
 	}
 	return out
+}
+
+// However many calls a trigger allows, the messages at work fit into Memory; the
+// others wait, and are called once.
+func TestMemory(t *testing.T) {
+	const messages, fit = 30, 7 // of 100 KiB and what one takes beside
+	var g gauge
+	done := make(chan struct{})
+	trigger := onCall("redeem", quick(concurrency(messages)))
+	r := newRig(t, g.around(func(http.ResponseWriter, *http.Request) { <-done }), []v1alpha1.Trigger{trigger}, func(r *rig) { r.config.Memory = 1 << 20 })
+	for i := range messages {
+		r.store(envelope.Call(offers, "redeem", fmt.Sprint(i), envelope.Request{Method: "POST", Target: "/redeem"}, make([]byte, 100<<10)))
+	}
+	eventually(t, "all are handed out, and as many called as fit", func() bool {
+		now, _ := g.read()
+		return now == fit && r.consumer("WORK_shop", "offers_redeem").NumAckPending == messages
+	})
+	close(done)
+	r.settled()
+	if _, most := g.read(); most != fit {
+		t.Errorf("%d calls at once, want %d", most, fit)
+	}
+	if n := len(r.function.calls()); n != messages {
+		t.Errorf("%d calls of %d messages", n, messages)
+	}
+}
+
+// A message that alone is larger than Memory is called all the same.
+func TestMemoryOfOne(t *testing.T) {
+	r := newRig(t, status(200), []v1alpha1.Trigger{onCall("redeem", quick())}, func(r *rig) { r.config.Memory = 1 })
+	for i := range 3 {
+		r.accept(fmt.Sprint(i))
+	}
+	r.settled()
+	if n := len(r.function.calls()); n != 3 {
+		t.Errorf("%d calls", n)
+	}
 }
 
 func TestConcurrency(t *testing.T) {

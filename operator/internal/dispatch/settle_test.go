@@ -97,6 +97,29 @@ func TestSettleUntilTheStoreTakesIt(t *testing.T) {
 	}
 }
 
+// What the store will never take does not keep a message at work for ever.
+func TestSettleWhatIsTooLarge(t *testing.T) {
+	for name, trigger := range map[string]v1alpha1.Trigger{"event": onEvent("redeem", quick(), "in.a"), "call": onCall("redeem", quick())} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, status(500), []v1alpha1.Trigger{trigger}, func(r *rig) { r.config.Keeper = small{r.config.Keeper} })
+			if trigger.Event != nil {
+				r.publish(newEvent("in.a", "1"))
+			} else {
+				r.accept("1")
+			}
+			r.wantCalls(1)
+			r.wantDead("redeem", end{1, envelope.DeadState, delivery.ReasonTooLarge, 500})
+		})
+	}
+}
+
+// small takes no copies.
+type small struct{ dispatch.Keeper }
+
+func (small) Store(context.Context, *envelope.Message) (bus.Stored, error) {
+	return bus.Stored{}, bus.ErrTooLarge
+}
+
 // A store that refuses for good does not keep a dispatcher from stopping, and
 // nothing is lost.
 func TestStopWhileTheStoreRefuses(t *testing.T) {

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -16,17 +17,21 @@ import (
 	"github.com/serviceful/serviceful/operator/internal/wiring"
 )
 
-// askAhead is how many messages are asked for ahead, at least (bus.Consume says
-// why); how many come is for the consumer's MaxAckPending to bound.
+// askAhead is how many messages are asked for ahead (bus.Consume says why); how
+// many come is for the consumer's MaxAckPending to bound.
 const askAhead = 500
+
+// busyPause is how long a message is put back that memory has no room for.
+const busyPause = time.Second
 
 // worker delivers the messages of one subscription. Two contexts bound it:
 // waiting ends when it stops, so that nothing new is called; calling ends Grace
 // later, so that calls under way are broken off.
 type worker struct {
-	cfg *Config
-	sub atomic.Pointer[wiring.Subscription]
-	log *slog.Logger
+	cfg    *Config
+	memory *memory
+	sub    atomic.Pointer[wiring.Subscription]
+	log    *slog.Logger
 
 	pull   func()             // ends the pulling
 	unwait context.CancelFunc // ends waiting
@@ -38,8 +43,8 @@ type worker struct {
 	atWork map[*bus.Delivered]time.Time // since when
 }
 
-func newWorker(cfg *Config, sub *wiring.Subscription) *worker {
-	w := &worker{cfg: cfg, atWork: map[*bus.Delivered]time.Time{}}
+func newWorker(cfg *Config, memory *memory, sub *wiring.Subscription) *worker {
+	w := &worker{cfg: cfg, memory: memory, atWork: map[*bus.Delivered]time.Time{}}
 	w.sub.Store(sub)
 	w.log = cfg.Logger.With("function", sub.Function.String(), "trigger", sub.Trigger)
 	return w
@@ -52,7 +57,7 @@ func (w *worker) start(ctx context.Context) error {
 	w.uncall, w.unwait = uncall, unwait
 	w.heart.Go(func() { w.beat(calling) })
 	sub := w.sub.Load()
-	pull, err := w.cfg.Source.Consume(ctx, sub.Stream, sub.Consumer, max(sub.Concurrency, askAhead), func(d *bus.Delivered) { w.take(waiting, calling, d) })
+	pull, err := w.cfg.Source.Consume(ctx, sub.Stream, sub.Consumer, askAhead, func(d *bus.Delivered) { w.take(waiting, calling, d) })
 	if err != nil {
 		w.uncall()
 		w.heart.Wait()
@@ -77,12 +82,17 @@ func (w *worker) stop(ctx context.Context) {
 }
 
 // take gives a message a goroutine of its own; the consumer's MaxAckPending
-// bounds how many there are.
+// bounds how many there are, and memory how much they are.
 func (w *worker) take(waiting, calling context.Context, d *bus.Delivered) {
+	if !w.memory.take(d.Body) {
+		_ = d.PutBack(busyPause) // a lost one is delivered again after AckWait
+		return
+	}
 	w.mu.Lock()
 	w.atWork[d] = time.Now()
 	w.mu.Unlock()
 	w.busy.Go(func() {
+		defer w.memory.give(d.Body)
 		w.deliver(waiting, calling, d)
 		w.mu.Lock()
 		delete(w.atWork, d)
@@ -117,13 +127,21 @@ func (w *worker) beat(calling context.Context) {
 // because the worker stops.
 func (w *worker) deliver(waiting, calling context.Context, d *bus.Delivered) {
 	sub := w.sub.Load()
+	switch ended, err := d.Ended(calling); {
+	case err != nil:
+		_ = d.Release()
+		return
+	case ended:
+		_ = d.Ack()
+		return
+	}
 	p, err := d.Progress()
 	if err != nil {
 		w.settle(calling, d, sub, ending{verdict: delivery.Malformed(err)})
 		return
 	}
 	end := ending{progress: p}
-	m := delivery.Message{Attempts: p.Attempts, Tries: p.Tries, Due: p.First}
+	m := delivery.Message{Attempts: p.Attempts, Tries: p.Tries, Due: p.First, Problem: p.Last.Problem}
 	verdict, overdue := delivery.Overdue(sub.Policy, m, time.Now())
 	if overdue {
 		end.verdict = verdict
@@ -151,6 +169,14 @@ type ending struct {
 	events   []*event.Event   // of the answer; published before the message is settled
 }
 
+// status is the answer's; 0 where there was none.
+func (e ending) status() int {
+	if e.answer == nil {
+		return 0
+	}
+	return e.answer.Status
+}
+
 // settle carries out a verdict: what is to be kept is stored, and only then is
 // the message acknowledged. While the store is not available it tries again,
 // under heartbeats, until calls are broken off; then the message is left to be
@@ -160,6 +186,10 @@ func (w *worker) settle(calling context.Context, d *bus.Delivered, sub *wiring.S
 		err := w.keep(calling, d, sub, end)
 		if err == nil {
 			break
+		}
+		if errors.Is(err, bus.ErrTooLarge) && end.verdict.Action != delivery.Die { // it will not get smaller
+			end.verdict = delivery.TooLarge(end.verdict, err)
+			continue
 		}
 		w.log.Error("storing what a message leaves behind", "error", err, "again_in", pause)
 		select {
@@ -192,7 +222,10 @@ func (w *worker) keep(ctx context.Context, d *bus.Delivered, sub *wiring.Subscri
 		return w.cfg.Keeper.StoreResult(ctx, item, envelope.Failed, last)
 	case delivery.Retry:
 		p := end.progress
-		p.Attempts, p.Tries = v.Attempts, p.Tries+1
+		p.Attempts, p.Tries, p.Last.Problem = v.Attempts, p.Tries+1, v.Message
+		if v.Attempts > end.progress.Attempts {
+			p.Last.Status = end.status()
+		}
 		target := d.Subject
 		if sub.Policy.Source == delivery.Event {
 			target = names.EventRetry(sub.Function, sub.Trigger, p.Origin)

@@ -82,7 +82,7 @@ type Result struct {
 // again replaces it.
 func ResultMessage(namespace, id string, r Result, body []byte) *Message {
 	m := New(names.Result(namespace, id), body)
-	r.Message = cut(r.Message)
+	r.Message = cut(r.Message, maxMessage)
 	if r.Response != nil && len(encode(r.Response.Header)) > MaxResponseHeader {
 		r.Response = &Response{Status: r.Response.Status, Truncated: true}
 	}

@@ -36,6 +36,7 @@ type LastResponse struct {
 // followed by that of the last answer, and d. Storing it twice stores it once.
 func Dead(m *Message, f names.Function, d DeadLetter) *Message {
 	h := carried(m.Header)
+	delete(h, HeaderLast) // d says it
 	body := m.Body
 	if d.Last != nil {
 		last := *d.Last
@@ -44,7 +45,7 @@ func Dead(m *Message, f names.Function, d DeadLetter) *Message {
 		body = append(append(make([]byte, 0, len(body)+last.Length), body...), last.Body...)
 		d.Last = &last
 	}
-	d.Function, d.Subject, d.Message = f.Name, m.Subject, cut(d.Message)
+	d.Function, d.Subject, d.Message = f.Name, m.Subject, cut(d.Message, maxMessage)
 	setJSON(h, HeaderDead, d)
 	return &Message{
 		Subject: names.DeadSubject(f, d.Trigger), Header: h, Body: body,

@@ -22,9 +22,11 @@ const (
 	HeaderTries   = "Serviceful-Tries"   // times it was put off so far; absent: 0
 	HeaderOrigin  = "Serviceful-Origin"  // what the message was at first: a stream sequence or an id
 	HeaderFirst   = "Serviceful-First"   // RFC 3339, when it was first stored
+	HeaderLast    = "Serviceful-Last"    // JSON of Try; absent: there was none
 	HeaderResult  = "Serviceful-Result"  // JSON of Result
 	HeaderDead    = "Serviceful-Dead"    // JSON of DeadLetter
 	HeaderRecord  = "Serviceful-Record"  // JSON of an idempotency record
+	HeaderSpare   = "Serviceful-Spare"   // "1" on a spare
 )
 
 // Header is the headers of a message; keys are used exactly as they are.
@@ -62,6 +64,13 @@ type Progress struct {
 	Tries    int
 	Origin   string
 	First    time.Time
+	Last     Try
+}
+
+// Try is how the last try of a message went.
+type Try struct {
+	Status  int    `json:"status,omitempty"` // of the last call's answer; 0: there was none
+	Problem string `json:"problem"`          // in one sentence
 }
 
 // Progress reads how far m has come. A message that was never put off is its
@@ -88,7 +97,10 @@ func (m *Message) Progress() (Progress, error) {
 	if p.First, err = time.Parse(time.RFC3339Nano, m.Header.Get(HeaderFirst)); err != nil {
 		return p, fmt.Errorf("reading %s: %w", HeaderFirst, err)
 	}
-	return p, nil
+	if m.Header.Get(HeaderLast) == "" {
+		return p, nil
+	}
+	return p, getJSON(m.Header, HeaderLast, &p.Last)
 }
 
 // The schedule headers of the NATS server (ADR-51). The time is written to the
@@ -102,16 +114,42 @@ const (
 // the subject target, having come as far as p. Storing it twice stores it once.
 func Retry(m *Message, target string, p Progress, due time.Time) *Message {
 	h := carried(m.Header)
+	delete(h, HeaderSpare)
 	h.Set(HeaderAttempt, strconv.Itoa(p.Attempts))
 	h.Set(HeaderTries, strconv.Itoa(p.Tries))
 	h.Set(HeaderOrigin, p.Origin)
 	h.Set(HeaderFirst, p.First.UTC().Format(time.RFC3339Nano))
+	if p.Last != (Try{}) {
+		setJSON(h, HeaderLast, Try{p.Last.Status, cut(p.Last.Problem, maxProblem)})
+	}
 	h.Set(headerSchedule, "@at "+due.UTC().Format(time.RFC3339Nano))
 	h.Set(headerScheduleTarget, target)
 	return &Message{
 		Subject: names.Schedule(target), Header: h, Body: m.Body,
 		ID: "r/" + target + "/" + strconv.Itoa(p.Tries),
 	}
+}
+
+// Spare is a copy of a call, to be made at the given time if the call has not
+// ended by then: what is left of one that was removed but may be under way.
+func Spare(m *Message, p Progress, due time.Time) *Message {
+	spare := Retry(m, m.Subject, p, due)
+	spare.ID = ""
+	spare.Header.Set(HeaderSpare, "1")
+	return spare
+}
+
+// IsSpare reports whether m is a spare, waiting or due.
+func (m *Message) IsSpare() bool { return m.Header.Get(HeaderSpare) != "" }
+
+// Due is when a schedule is due.
+func (m *Message) Due() (time.Time, error) {
+	at, _ := strings.CutPrefix(m.Header.Get(headerSchedule), "@at ")
+	due, err := time.Parse(time.RFC3339Nano, at)
+	if err != nil {
+		return due, fmt.Errorf("reading %s: %w", headerSchedule, err)
+	}
+	return due, nil
 }
 
 // carried is the headers that a copy of a message keeps: all but the server's.
@@ -122,14 +160,18 @@ func carried(h Header) Header {
 	return out
 }
 
-// maxMessage is the most bytes of a sentence for a person that a header keeps.
-const maxMessage = 2 << 10
+// The most bytes of a sentence for a person that a header keeps: at the end of a
+// message, and on its way.
+const (
+	maxMessage = 2 << 10
+	maxProblem = 512
+)
 
-func cut(s string) string {
-	if len(s) <= maxMessage {
+func cut(s string, most int) string {
+	if len(s) <= most {
 		return s
 	}
-	return strings.ToValidUTF8(s[:maxMessage], "") + "..."
+	return strings.ToValidUTF8(s[:most], "") + "..."
 }
 
 // setJSON keeps v in a header.

@@ -69,7 +69,9 @@ func TestProgress(t *testing.T) {
 		"an event":       {evt, Header{HeaderFormat: {"1"}}, Progress{Origin: "42", First: now}, ""},
 		"a call":         {call, Header{HeaderFormat: {"1"}}, Progress{Origin: "abc", First: now}, ""},
 		"a mail":         {"work.coop.mail.offers.xyz", Header{HeaderFormat: {"1"}}, Progress{Origin: "xyz", First: now}, ""},
-		"a retry":        {"evretry.coop.offers.welcome.9", retried(), Progress{2, 3, "9", first}, ""},
+		"a retry":        {"evretry.coop.offers.welcome.9", retried(), Progress{2, 3, "9", first, Try{}}, ""},
+		"a retry, told":  {"evretry.coop.offers.welcome.9", retried(HeaderLast, `{"status":503,"problem":"no"}`), Progress{2, 3, "9", first, Try{503, "no"}}, ""},
+		"bad last try":   {evt, retried(HeaderLast, "x"), Progress{}, HeaderLast},
 		"no headers":     {evt, nil, Progress{}, `format ""`},
 		"another format": {evt, Header{HeaderFormat: {"2"}}, Progress{}, `format "2"`},
 		"no attempt":     {evt, retried(HeaderAttempt, ""), Progress{}, HeaderAttempt},
@@ -103,7 +105,7 @@ func TestRetry(t *testing.T) {
 		if err != nil || p.Origin != "42" || !p.First.Equal(first) {
 			t.Fatalf("got %+v, %v", p, err)
 		}
-		p.Attempts, p.Tries = p.Attempts+1, p.Tries+1
+		p.Attempts, p.Tries, p.Last = p.Attempts+1, p.Tries+1, Try{500 + tries, "it\nfailed"}
 		due := now.Add(time.Duration(tries) * 1_000_000_007)
 		r := Retry(m, target, p, due)
 		if !maps.EqualFunc(m.Header, before, slices.Equal) {
@@ -183,7 +185,7 @@ func TestHeaderFits(t *testing.T) {
 	for name, m := range map[string]*Message{"event": evt, "call": call} {
 		largest[name] = m
 		target := names.EventRetry(function, trigger, id)
-		largest[name+", put off"] = Retry(m, target, Progress{10_000, 1_000_000, id, first}, now)
+		largest[name+", put off"] = Retry(m, target, Progress{10_000, 1_000_000, id, first, Try{599, problem}}, now)
 		largest[name+", dead"] = Dead(delivered(largest[name+", put off"], 1), function, letter)
 	}
 	for name, m := range largest {
@@ -202,4 +204,20 @@ func wireSize(m *Message) int {
 		}
 	}
 	return size
+}
+
+// TestSpare checks that a spare is told from a retry, and that its retry is one.
+func TestSpare(t *testing.T) {
+	m := delivered(Call(offers, "redeem", "abc", Request{Method: "POST", Target: "/x"}, []byte("body")), 7)
+	p := Progress{Attempts: 1, Tries: 1, Origin: "abc", First: first}
+	spare := Spare(m, p, now)
+	if due, err := spare.Due(); !spare.IsSpare() || spare.ID != "" || err != nil || !due.Equal(now) {
+		t.Errorf("%+v, due %v, %v", spare, due, err)
+	}
+	if back := delivered(spare, 8); !back.IsSpare() || Retry(back, m.Subject, p, now).IsSpare() || m.IsSpare() {
+		t.Error("a spare is not told from others")
+	}
+	if _, err := m.Due(); err == nil {
+		t.Error("what is no schedule is due")
+	}
 }

@@ -86,9 +86,20 @@ func (d *Door) cancelCall(w http.ResponseWriter, r *http.Request, id string) err
 }
 
 // findCall looks a call up in the namespace of the request's host, or, where
-// the host is nobody's, in all that answer there.
+// the host is nobody's, in all that there are and were: a call is known for as
+// long as its result is kept, whether or not its function still is there.
 func (d *Door) findCall(r *http.Request, id string) (bus.Call, string, error) {
-	for _, namespace := range d.cfg.Snapshot().NamespacesAt(r.Host) {
+	owner, everyone := d.cfg.Snapshot().OwnerOf(r.Host)
+	namespaces := []string{owner}
+	if everyone {
+		var err error
+		if namespaces, err = d.cfg.Calls.Namespaces(r.Context()); err != nil {
+			return bus.Call{}, "", err
+		}
+	} else if owner == "" {
+		return bus.Call{}, "", unknownCall(id)
+	}
+	for _, namespace := range namespaces {
 		call, err := d.cfg.Calls.FindCall(r.Context(), namespace, id)
 		if !errors.Is(err, bus.ErrNotFound) {
 			return call, namespace, err

@@ -38,6 +38,7 @@ type Inbox interface {
 type Calls interface {
 	FindCall(ctx context.Context, namespace, id string) (bus.Call, error)
 	CancelCall(ctx context.Context, namespace, id string) (bool, error)
+	Namespaces(ctx context.Context) ([]string, error) // also those that have no Function any more
 }
 
 var (

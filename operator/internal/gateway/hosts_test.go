@@ -4,10 +4,13 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/serviceful/serviceful/operator/api/v1alpha1"
+	"github.com/serviceful/serviceful/operator/internal/bus"
 	"github.com/serviceful/serviceful/operator/internal/names"
 	"github.com/serviceful/serviceful/operator/internal/wiring"
 )
@@ -143,5 +146,42 @@ func TestNew(t *testing.T) {
 		if spoil(&c); func() error { _, err := New(c); return err }() == nil {
 			t.Errorf("a door without %s is made", name)
 		}
+	}
+}
+
+// TestCallsOfAGoneNamespace checks that who has an id can read what became of
+// the call when its namespace has no function any more.
+func TestCallsOfAGoneNamespace(t *testing.T) {
+	for name, left := range map[string][]v1alpha1.Function{"others are left": functions()[:1], "none is left": nil} {
+		t.Run(name, func(t *testing.T) {
+			var snapshot atomic.Pointer[wiring.Snapshot]
+			f := newFixture(t, func(c *Config) {
+				snapshot.Store(c.Snapshot())
+				c.Snapshot = snapshot.Load
+			})
+			id := f.accepted(f.send("POST /later/a HTTP/1.1\nHost: market.localhost", ""))
+			for _, fn := range left {
+				if fn.Namespace == market.Namespace {
+					t.Fatal("the namespace is not gone")
+				}
+			}
+			snapshot.Store(wiring.Compile(left, wiring.Hosts{Domain: "localhost", Any: true}))
+			layout := bus.Layout{Bus: f.bus}
+			orphans, err := layout.Orphans(t.Context(), market.Namespace, snapshot.Load())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, o := range orphans {
+				if _, err := layout.Retire(t.Context(), o, time.Now()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, host := range []string{"market.localhost", "127.0.0.1:8080"} {
+				r := f.send("GET /calls/"+id+" HTTP/1.1\nHost: "+host, "")
+				if r.StatusCode != 200 || !strings.Contains(r.body, `"state":"dead"`) || !strings.Contains(r.body, "TriggerRemoved") {
+					t.Errorf("on %s: %s %s", host, r.Status, r.body)
+				}
+			}
+		})
 	}
 }

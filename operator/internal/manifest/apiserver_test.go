@@ -25,23 +25,23 @@ func TestAPIServerSaysTheSame(t *testing.T) {
 	}
 	for name, c := range specRules {
 		t.Run(name, func(t *testing.T) {
-			err := kube.Create(t.Context(), object(t, "offers", c.spec), client.DryRunAll)
+			err := kube.Create(t.Context(), newObject(t, "offers", c.spec), client.DryRunAll)
 			if !says(err, c.field, c.message) {
 				t.Errorf("got %v, want %s: ... %s", err, c.field, c.message)
 			}
 		})
 	}
 	for _, name := range []string{strings.Repeat("a", 51), "1o", "o.f"} {
-		if err := kube.Create(t.Context(), object(t, name, image), client.DryRunAll); !says(err, "<nil>", nameRule) && !says(err, "", nameRule) {
+		if err := kube.Create(t.Context(), newObject(t, name, image), client.DryRunAll); !says(err, "<nil>", nameRule) && !says(err, "", nameRule) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := kube.Create(t.Context(), object(t, "offers", image), client.DryRunAll); err != nil {
+	if err := kube.Create(t.Context(), newObject(t, "offers", image), client.DryRunAll); err != nil {
 		t.Errorf("a Function without a fault: %v", err)
 	}
 }
 
-func object(t *testing.T, name, spec string) *unstructured.Unstructured {
+func newObject(t *testing.T, name, spec string) *unstructured.Unstructured {
 	t.Helper()
 	o := &unstructured.Unstructured{}
 	text := "apiVersion: serviceful.dev/v1alpha1\nkind: Function\nmetadata: {namespace: default, name: " + name + "}\nspec: {" + spec + "}\n"

@@ -41,7 +41,7 @@ func WriteProblem(w http.ResponseWriter, err error) {
 	}
 	var body bytes.Buffer
 	encoder := json.NewEncoder(&body)
-	encoder.SetEscapeHTML(false) // a person reads it, and no browser takes it for HTML
+	encoder.SetEscapeHTML(false)              // a person reads it, and no browser takes it for HTML
 	if err := encoder.Encode(p); err != nil { // strings and a number
 		panic(err)
 	}

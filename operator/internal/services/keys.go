@@ -15,6 +15,10 @@ import (
 // HeaderTTL is how long a key is kept, as a Go duration such as "90s" or "24h".
 const HeaderTTL = "Serviceful-TTL"
 
+// maxTTL is ten years. NATS keeps the time of expiry in nanoseconds since 1970,
+// and removes at once what is past their end.
+const maxTTL = 10 * 365 * 24 * time.Hour
+
 // Bounds of a list of keys.
 const (
 	defaultKeys = 1000
@@ -175,17 +179,17 @@ func conditionOf(h http.Header) (bus.Condition, error) {
 	return c, nil
 }
 
-// ttlOf reads Serviceful-TTL: at least a second, NATS's own bound.
+// ttlOf reads Serviceful-TTL, rounded up to whole seconds: NATS cuts fractions.
 func ttlOf(h http.Header) (time.Duration, error) {
 	s := h.Get(HeaderTTL)
 	if s == "" {
 		return 0, nil
 	}
 	ttl, err := time.ParseDuration(s)
-	if err != nil || ttl < time.Second {
-		return 0, serve.NewProblem(http.StatusBadRequest, "malformed-ttl", "%s %q: a duration of at least 1s, such as 90s or 24h", HeaderTTL, s)
+	if err != nil || ttl < time.Second || ttl > maxTTL {
+		return 0, serve.NewProblem(http.StatusBadRequest, "malformed-ttl", "%s %q: a duration from 1s to %.0fh, such as 90s or 24h", HeaderTTL, s, maxTTL.Hours())
 	}
-	return ttl, nil
+	return (ttl + time.Second - 1).Truncate(time.Second), nil
 }
 
 func explainKey(err error, k bus.KeyRef) error {

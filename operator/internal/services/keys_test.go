@@ -138,6 +138,8 @@ func TestBadConditions(t *testing.T) {
 		"negative TTL":               {"PUT", "Serviceful-TTL: -1h", "malformed-ttl"},
 		"TTL in words":               {"PUT", "Serviceful-TTL: a day", "malformed-ttl"},
 		"TTL for ages":               {"PUT", "Serviceful-TTL: 99999999h", "malformed-ttl"},
+		"TTL past NATS's time":       {"PUT", "Serviceful-TTL: 2540400h", "malformed-ttl"},
+		"TTL that is too long":       {"PUT", "Serviceful-TTL: 87600h1ns", "malformed-ttl"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -155,6 +157,7 @@ func TestTTL(t *testing.T) {
 	f := newFixture(t)
 	f.wantStatus(f.send(writer, "PUT "+keys+"/short", "Serviceful-TTL: 1s\nIf-None-Match: *", "1"), 201)
 	f.wantStatus(f.send(writer, "PUT "+keys+"/long", "Serviceful-TTL: 24h", "1"), 204)
+	f.wantStatus(f.send(writer, "PUT "+keys+"/long", "Serviceful-TTL: 87600h", "1"), 204)
 	f.wantStatus(f.send(writer, "PUT "+keys+"/renewed", "Serviceful-TTL: 1s", "1"), 204)
 	f.wantStatus(f.send(writer, "PUT "+keys+"/renewed", "", "2"), 204) // for good
 	f.eventually("the short one goes", func() bool { return f.get(reader, "short").StatusCode == 404 })
@@ -165,6 +168,18 @@ func TestTTL(t *testing.T) {
 	}
 	f.wantStatus(f.send(writer, "PUT "+keys+"/short", "If-None-Match: *", "2"), 201)
 	f.wantStatus(f.get(reader, "short"), 200)
+}
+
+// TestTTLInWholeSeconds checks that no key goes before its time.
+func TestTTLInWholeSeconds(t *testing.T) {
+	f := newFixture(t)
+	for ttl, want := range map[string]string{"1s": "1s", "1s1ns": "2s", "1999ms": "2s", "90s": "1m30s", "87599.9999h": "87600h0m0s"} {
+		f.wantStatus(f.send(writer, "PUT "+keys+"/apples", "Serviceful-TTL: "+ttl, "1"), 204)
+		entries := f.stored(names.BucketStream("shop", "stock"), ">")
+		if got := entries[len(entries)-1].Header.Get("Nats-TTL"); got != want {
+			t.Errorf("%s is stored as %s, want %s", ttl, got, want)
+		}
+	}
 }
 
 // list is all keys that a query lists, sorted; page, where given, counts the

@@ -81,7 +81,8 @@ func dump(s *Snapshot, requests []string) string {
 	}
 	for _, r := range requests {
 		host, path, _ := strings.Cut(strings.TrimPrefix(r, "GET "), "/")
-		add("%s: %s, allowed %v, namespaces %v", r, answer(s, r), s.Allowed(host, "/"+path), s.NamespacesAt(host))
+		owner, everyone := s.OwnerOf(host)
+		add("%s: %s, allowed %v, owner %q, everyone %v", r, answer(s, r), s.Allowed(host, "/"+path), owner, everyone)
 	}
 	return strings.Join(lines, "\n")
 }

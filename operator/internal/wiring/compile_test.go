@@ -121,19 +121,19 @@ func TestHosts(t *testing.T) {
 		host    string
 		any     bool
 		a, b, w string // who answers /a, /b and /w
-		at      []string
+		owner   string // "*": everyone
 	}{
-		"by its namespace":      {"coop.test", false, "coop/a t", "", "", []string{"coop"}},
-		"with a port":           {"coop.test:8080", false, "coop/a t", "", "", []string{"coop"}},
-		"in upper case":         {"COOP.Test", false, "coop/a t", "", "", []string{"coop"}},
-		"by its annotation":     {"shop.example", false, "shop/b t", "shop/b u", "", []string{"shop"}},
-		"annotated, no default": {"shop.test", false, "", "", "", nil},
-		"its own":               {"www.shop.example", false, "", "", "coop/a w", []string{"coop"}},
-		"nobody's":              {"localhost:8080", false, "", "", "", nil},
-		"none":                  {"", false, "", "", "", nil},
-		"nobody's, on a laptop": {"localhost:8080", true, "coop/a t", "shop/b u", "coop/a w", []string{"bare", "coop", "shop"}},
-		"address, on a laptop":  {"[::1]:8080", true, "coop/a t", "shop/b u", "coop/a w", []string{"bare", "coop", "shop"}},
-		"its own, on a laptop":  {"shop.example", true, "shop/b t", "shop/b u", "", []string{"shop"}},
+		"by its namespace":      {"coop.test", false, "coop/a t", "", "", "coop"},
+		"with a port":           {"coop.test:8080", false, "coop/a t", "", "", "coop"},
+		"in upper case":         {"COOP.Test", false, "coop/a t", "", "", "coop"},
+		"by its annotation":     {"shop.example", false, "shop/b t", "shop/b u", "", "shop"},
+		"annotated, no default": {"shop.test", false, "", "", "", ""},
+		"its own":               {"www.shop.example", false, "", "", "coop/a w", "coop"},
+		"nobody's":              {"localhost:8080", false, "", "", "", ""},
+		"none":                  {"", false, "", "", "", ""},
+		"nobody's, on a laptop": {"localhost:8080", true, "coop/a t", "shop/b u", "coop/a w", "*"},
+		"address, on a laptop":  {"[::1]:8080", true, "coop/a t", "shop/b u", "coop/a w", "*"},
+		"its own, on a laptop":  {"shop.example", true, "shop/b t", "shop/b u", "", "shop"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -147,8 +147,12 @@ func TestHosts(t *testing.T) {
 					t.Errorf("%s allows %v", path, got)
 				}
 			}
-			if got := s.NamespacesAt(test.host); !slices.Equal(got, test.at) {
-				t.Errorf("the namespaces are %q, want %q", got, test.at)
+			got, everyone := s.OwnerOf(test.host)
+			if everyone {
+				got += "*"
+			}
+			if got != test.owner {
+				t.Errorf("it is %q's, want %q", got, test.owner)
 			}
 			if len(s.Problems) > 0 {
 				t.Errorf("got the problems %v", s.Problems)

@@ -1,9 +1,7 @@
 package wiring
 
 import (
-	"maps"
 	"net"
-	"slices"
 	"strings"
 	"time"
 
@@ -136,16 +134,11 @@ func hostname(host string) string {
 	return strings.ToLower(host)
 }
 
-// NamespacesAt are the namespaces that answer on a host: its owner, or on the
-// laptop, where the host is nobody's, all of them in order.
-func (s *Snapshot) NamespacesAt(host string) []string {
-	if owner, ok := s.owners[hostname(host)]; ok {
-		return []string{owner}
-	}
-	if s.anyHost == nil {
-		return nil
-	}
-	return slices.Sorted(maps.Keys(s.Namespaces()))
+// OwnerOf is the namespace that answers on a host. On the laptop, where a host is
+// nobody's, everyone answers there.
+func (s *Snapshot) OwnerOf(host string) (namespace string, everyone bool) {
+	owner, ok := s.owners[hostname(host)]
+	return owner, !ok && s.anyHost != nil
 }
 
 // Routes are all that answer on some host, oldest first.
