@@ -101,9 +101,9 @@ func (b *Bus) storeAgain(ctx context.Context, k Key, newID string, make func(id 
 	return rec.ID, nil
 }
 
-// known reports whether a work message is stored, put off, or has a result: in
-// the order in which FindCall looks. A mail has no result: once stored, it is
-// known.
+// known reports whether a work message is stored, put off, or has a result. It
+// looks at the first two at once, for a message goes to and fro between them. A
+// mail has no result: once stored, it is known.
 func (b *Bus) known(ctx context.Context, m *envelope.Message, stored bool) (bool, error) {
 	item, _ := names.ParseWork(m.Subject)
 	namespace := item.Function.Namespace
@@ -111,9 +111,7 @@ func (b *Bus) known(ctx context.Context, m *envelope.Message, stored bool) (bool
 		return true, nil
 	}
 	for _, at := range [][2]string{
-		{names.Work(namespace), m.Subject},
-		{names.Work(namespace), names.Schedule(m.Subject)},
-		{names.Work(namespace), m.Subject},
+		{names.Work(namespace), names.DueOrPutOff(m.Subject)},
 		{names.Results(namespace), names.Result(namespace, item.ID)},
 	} {
 		_, err := b.Last(ctx, at[0], at[1])

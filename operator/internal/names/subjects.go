@@ -125,6 +125,12 @@ func ParseWork(subject string) (WorkItem, bool) {
 	return WorkItem{}, false
 }
 
+// DueOrPutOff is a filter for a subject and for that of its schedule.
+func DueOrPutOff(subject string) string {
+	_, rest, _ := strings.Cut(subject, ".")
+	return "*." + rest
+}
+
 // Unschedule is the inverse of Schedule; any other subject stays as it is.
 func Unschedule(subject string) string {
 	if rest, ok := strings.CutPrefix(subject, "evsched."); ok {

@@ -155,3 +155,13 @@ func selecting(filters []string, subject string) (out []string) {
 	}
 	return out
 }
+
+func TestDueOrPutOff(t *testing.T) {
+	f := Function{Namespace: "coop", Name: "offers"}
+	for _, subject := range []string{Call(f, "redeem", "1"), Mail(f, "1")} {
+		filter := DueOrPutOff(subject)
+		if !matches(filter, subject) || !matches(filter, Schedule(subject)) || matches(filter, subject+"2") {
+			t.Errorf("%q", filter)
+		}
+	}
+}
