@@ -45,10 +45,10 @@ func (l Layout) Namespaces(ctx context.Context) ([]string, error) { return l.Bus
 
 // Survey looks at all triggers of a namespace at once: a few requests, however
 // many there are.
-func (l Layout) Survey(ctx context.Context, namespace string) (*Survey, error) {
+func (l Layout) Survey(ctx context.Context, namespace string, now time.Time) (*Survey, error) {
 	s := &Survey{Triggers: map[string]TriggerState{}, Dead: map[DeadKey]int64{}}
 	for _, name := range []string{names.Events(namespace), names.Work(namespace)} {
-		if err := l.surveyStream(ctx, s, name, namespace); err != nil {
+		if err := l.surveyConsumers(ctx, s, name, namespace, now); err != nil {
 			return nil, err
 		}
 	}
@@ -60,7 +60,7 @@ func (l Layout) Survey(ctx context.Context, namespace string) (*Survey, error) {
 	return s, err
 }
 
-func (l Layout) surveyStream(ctx context.Context, s *Survey, name, namespace string) error {
+func (l Layout) surveyConsumers(ctx context.Context, s *Survey, name, namespace string, now time.Time) error {
 	stream, err := l.Bus.js.Stream(ctx, name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil
@@ -85,7 +85,7 @@ func (l Layout) surveyStream(ctx context.Context, s *Survey, name, namespace str
 			t.Settled = *last
 		}
 		if name == names.Events(namespace) {
-			if t.AtRisk, err = atRisk(ctx, stream, info); err != nil {
+			if t.AtRisk, err = atRisk(ctx, stream, info, now.Add(-eventsKept/2)); err != nil {
 				return err
 			}
 		}
@@ -119,10 +119,9 @@ func (l Layout) addSchedules(ctx context.Context, s *Survey, name, namespace str
 	})
 }
 
-// atRisk says whether the oldest event that a consumer has not settled has
-// passed half of its time. Mostly the stream's oldest has not.
-func atRisk(ctx context.Context, stream jetstream.Stream, info *jetstream.ConsumerInfo) (bool, error) {
-	half := time.Now().Add(-eventsKept / 2)
+// atRisk says whether the oldest event that a consumer has not settled was
+// stored before half of its time. Mostly the stream's oldest was not.
+func atRisk(ctx context.Context, stream jetstream.Stream, info *jetstream.ConsumerInfo, half time.Time) (bool, error) {
 	if info.NumPending+uint64(info.NumAckPending) == 0 || !stream.CachedInfo().State.FirstTime.Before(half) {
 		return false, nil
 	}

@@ -44,7 +44,7 @@ type Remover interface {
 // Surveyor looks at what there is.
 type Surveyor interface {
 	Namespaces(ctx context.Context) ([]string, error)
-	Survey(ctx context.Context, namespace string) (*bus.Survey, error)
+	Survey(ctx context.Context, namespace string, now time.Time) (*bus.Survey, error)
 }
 
 var (
@@ -95,10 +95,12 @@ func AddToScheme(scheme *runtime.Scheme) error {
 	return errors.Join(v1alpha1.AddToScheme(scheme), servingv1.AddToScheme(scheme), corev1.AddToScheme(scheme))
 }
 
-// Its rights, verb by verb. Everything it writes by itself is applied, which
-// takes create and patch.
+// Its rights, verb by verb. Objects are applied, which takes create and patch.
+// To put a Function as the owner into them takes the update of its finalizers
+// where a cluster checks that (OwnerReferencesPermissionEnforcement). The last
+// two are for the lease.
 //
-// +kubebuilder:rbac:groups=serviceful.dev,resources=functions,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=serviceful.dev,resources=functions,verbs=list;watch;patch
 // +kubebuilder:rbac:groups=serviceful.dev,resources=functions/status,verbs=patch
 // +kubebuilder:rbac:groups=serviceful.dev,resources=functions/finalizers,verbs=update
 // +kubebuilder:rbac:groups=serving.knative.dev,resources=services,verbs=get;list;watch;create;patch;delete
@@ -109,7 +111,6 @@ func AddToScheme(scheme *runtime.Scheme) error {
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,namespace=serviceful-system,verbs=get;create;update
 // +kubebuilder:rbac:groups="",resources=events,namespace=serviceful-system,verbs=create;patch
-// +kubebuilder:rbac:groups=events.k8s.io,resources=events,namespace=serviceful-system,verbs=create;patch
 
 // reconciler brings one Function at a time to what it asks for.
 type reconciler struct {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -65,7 +66,7 @@ func TestReady(t *testing.T) {
 // consumers are what there is of them in the namespace, without its name.
 func (w *world) consumers() (out []string) {
 	w.t.Helper()
-	s, err := w.layout.Survey(w.t.Context(), w.ns)
+	s, err := w.layout.Survey(w.t.Context(), w.ns, time.Now())
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -1,8 +1,10 @@
 package controller
 
 import (
+	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,7 +17,9 @@ import (
 	"github.com/serviceful/serviceful/operator/internal/bus"
 	"github.com/serviceful/serviceful/operator/internal/delivery"
 	"github.com/serviceful/serviceful/operator/internal/envelope"
+	"github.com/serviceful/serviceful/operator/internal/event"
 	"github.com/serviceful/serviceful/operator/internal/names"
+	"github.com/serviceful/serviceful/operator/internal/wiring"
 )
 
 // calls stores calls for a trigger of the function offers.
@@ -212,5 +216,78 @@ func TestWithoutNATS(t *testing.T) {
 	w.reconcileFails(fn)
 	if !w.exists(fn) {
 		t.Error("it was deleted without looking for its calls")
+	}
+}
+
+// ahead is a survey four days from now.
+type ahead struct{ bus.Layout }
+
+func (a ahead) Survey(ctx context.Context, namespace string, now time.Time) (*bus.Survey, error) {
+	return a.Layout.Survey(ctx, namespace, now.Add(4*24*time.Hour))
+}
+
+func TestEventsAtRisk(t *testing.T) {
+	w := start(t, func(cfg *Config) { cfg.Surveyor = ahead{cfg.Layout.(bus.Layout)} })
+	fn := w.create("offers", offers)
+	w.ready(fn)
+	e := event.Event{Attributes: []event.Attribute{{Name: "specversion", Value: "1.0"}, {Name: "id", Value: "1"}, {Name: "source", Value: "/"}, {Name: "type", Value: "member.joined"}}}
+	if err := w.bus.PublishEvents(t.Context(), w.ns, []*event.Event{&e}); err != nil {
+		t.Fatal(err)
+	}
+	w.condition(fn, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonEventsAtRisk)
+}
+
+// limited is NATS with no room for one of the consumers.
+type limited struct {
+	Layout
+	full *atomic.Bool
+}
+
+func (l limited) Apply(ctx context.Context, s *wiring.Snapshot) error {
+	if l.full.Load() && len(s.Subscriptions) == 1 && s.Subscriptions[0].Trigger == "redeem" {
+		return fmt.Errorf("ensuring a consumer: %w", &jetstream.APIError{ErrorCode: 10026})
+	}
+	return l.Layout.Apply(ctx, s)
+}
+
+func TestConsumerLimit(t *testing.T) {
+	full := &atomic.Bool{}
+	full.Store(true)
+	w := start(t, func(cfg *Config) { cfg.Layout = limited{cfg.Layout, full} })
+	fn := w.create("offers", offers)
+	w.knative(fn, corev1.ConditionTrue, "", "")
+	w.condition(fn, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonConsumerLimit)
+	if s := fn.Status.Triggers; !s[0].Ready || s[1].Reason != v1alpha1.ReasonConsumerLimit || !s[2].Ready {
+		t.Errorf("triggers: %+v", s)
+	}
+	full.Store(false)
+	w.condition(fn, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
+}
+
+// TestMany has a hundred Functions come and go at once.
+func TestMany(t *testing.T) {
+	w := start(t)
+	var all []*v1alpha1.Function
+	for i := range 100 {
+		all = append(all, w.create(fmt.Sprintf("fn-%d", i), fmt.Sprintf("triggers: [{name: a, http: {path: /a%d, async: true}}, {name: b, event: {types: [x]}}]", i)))
+	}
+	begin := time.Now()
+	for _, fn := range all {
+		w.ready(fn)
+	}
+	t.Logf("a hundred are ready after %v, with %d writes", time.Since(begin), w.writes.Load())
+	if n := len(w.consumers()); n != 201 {
+		t.Errorf("%d consumers", n)
+	}
+	begin = time.Now()
+	for _, fn := range all {
+		w.delete(fn)
+	}
+	for _, fn := range all {
+		w.eventually("it is gone", func() bool { return !w.exists(fn) })
+	}
+	t.Logf("all are gone after %v", time.Since(begin))
+	if got := w.consumers(); !slices.Equal(got, []string{"WORK/mail"}) {
+		t.Errorf("consumers: %q", got)
 	}
 }

@@ -76,7 +76,7 @@ func (s *survey) all(ctx context.Context) error {
 }
 
 func (s *survey) namespace(ctx context.Context, wired *wiring.Snapshot, namespace string) error {
-	found, err := s.Surveyor.Survey(ctx, namespace)
+	found, err := s.Surveyor.Survey(ctx, namespace, time.Now())
 	if err != nil {
 		return err
 	}

@@ -90,6 +90,7 @@ func run() error {
 	if admin, err = server.Start(); err != nil {
 		return fmt.Errorf("starting the API server: %w", err)
 	}
+	admin.QPS = -1 // no client here has to spare it
 	return nil
 }
 

@@ -1,0 +1,24 @@
+package names
+
+import (
+	"slices"
+	"testing"
+)
+
+func TestParseDeadAndRetry(t *testing.T) {
+	f := Function{Namespace: "shop", Name: "offers"}
+	if g, trigger, ok := ParseDead(DeadSubject(f, "a")); g != f || trigger != "a" || !ok {
+		t.Errorf("a dead letter's subject came back as %v, %q, %v", g, trigger, ok)
+	}
+	if g, trigger, ok := ParseEventRetry(EventRetry(f, "a", "7")); g != f || trigger != "a" || !ok {
+		t.Errorf("a retry's subject came back as %v, %q, %v", g, trigger, ok)
+	}
+	others := []string{"", "dead.shop.offers", "evretry.shop.offers.a", "work.shop.call.offers.a.1", "a.b.c.d"}
+	if slices.ContainsFunc(others, func(s string) bool {
+		_, _, dead := ParseDead(s)
+		_, _, retry := ParseEventRetry(s)
+		return dead || retry
+	}) {
+		t.Error("another subject was taken for one of these")
+	}
+}
