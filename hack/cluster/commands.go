@@ -114,23 +114,35 @@ func archiveOf(ctx context.Context, folder string) (string, error) {
 	return file.Name(), nil
 }
 
-// logs stay after `down`, until the next `up`.
+// logs names every log file, or prints those of one component or container.
+// They stay after `down`, until the next `up`.
 func (c cluster) logs(_ context.Context, args []string) error {
+	name := "*"
 	if len(args) > 0 {
-		text, err := os.ReadFile(filepath.Join(c.node.Logs(), args[0]+".log"))
-		if err != nil {
-			return err
-		}
-		_, err = os.Stdout.Write(text)
-		return err
+		name = args[0]
 	}
-	for _, pattern := range []string{"*.log", "pods/*/*/*.log"} {
-		files, err := filepath.Glob(filepath.Join(c.node.Logs(), pattern))
+	var files []string
+	for _, pattern := range []string{name + ".log", "pods/*/" + name + "/*.log"} {
+		some, err := filepath.Glob(filepath.Join(c.node.Logs(), pattern))
 		if err != nil {
 			return err
 		}
-		for _, file := range files {
+		files = append(files, some...)
+	}
+	if len(files) == 0 {
+		return fmt.Errorf("there is no log of that name in %s", c.node.Logs())
+	}
+	for _, file := range files {
+		if len(args) == 0 {
 			fmt.Println(file)
+			continue
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		if _, err := os.Stdout.Write(text); err != nil {
+			return err
 		}
 	}
 	return nil

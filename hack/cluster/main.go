@@ -28,7 +28,7 @@ usage: ./hack/cluster/cluster COMMAND
   down             stop the cluster; nothing of it stays but its logs
   status           say how every component and every pod is
   load FILE...     import image archives (tar) or OCI layout folders into the node's containerd
-  logs [NAME]      name the log files, or print that of one component
+  logs [NAME]      name the log files, or print those of one component or container
   kubectl ARGS...  run kubectl against the cluster
   kubeconfig       print the path of the kubeconfig
   images           print the cluster's own images by name and digest, among them nats-server

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -139,12 +140,16 @@ func (b Builder) compile(ctx context.Context, p Program, path string) error {
 
 // ModuleFolder returns where the source of a module that a part requires is.
 func (b Builder) ModuleFolder(ctx context.Context, part, module string) (string, error) {
-	cmd := exec.CommandContext(ctx, "go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module)
+	cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", module)
 	cmd.Dir = filepath.Join(b.Source, "parts", part)
 	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off")
 	out, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("finding module %s: %w", module, err)
+		return "", fmt.Errorf("fetching module %s: %w", module, err)
 	}
-	return strings.TrimSpace(string(out)), nil
+	var fetched struct{ Dir string }
+	if err := json.Unmarshal(out, &fetched); err != nil {
+		return "", fmt.Errorf("reading where module %s is: %w", module, err)
+	}
+	return fetched.Dir, nil
 }

@@ -1,25 +1,19 @@
 package manifest
 
 import (
-	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/serviceful/serviceful/hack/cluster/internal/build"
 )
 
 func folder(t *testing.T, module string) string {
 	t.Helper()
-	cmd := exec.Command("go", "mod", "download", module)
-	cmd.Dir = "../../parts/knative"
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	cmd = exec.Command("go", "list", "-m", "-f", "{{.Dir}}", module)
-	cmd.Dir = "../../parts/knative"
-	out, err := cmd.Output()
+	found, err := build.Builder{Source: "../.."}.ModuleFolder(t.Context(), "knative", module)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.TrimSpace(string(out))
+	return found
 }
 
 func TestManifestsAreWhole(t *testing.T) {

@@ -79,7 +79,7 @@ func (n Node) startInit(self string) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("making namespaces: %w", err)
 	}
-	go cmd.Wait() // or it would stay a zombie while this program lives
+	go func() { _ = cmd.Wait() }() // or it would stay a zombie while this program lives
 	pid := strconv.Itoa(cmd.Process.Pid)
 	if err := os.WriteFile(n.in("pid"), []byte(pid), 0o644); err != nil {
 		return err
