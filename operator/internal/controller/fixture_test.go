@@ -300,7 +300,7 @@ func (w *world) condition(fn *v1alpha1.Function, name string, status metav1.Cond
 // eventually polls until done answers true.
 func (w *world) eventually(what string, done func() bool, state ...func() any) {
 	w.t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	for !done() {
 		select {
 		case <-time.After(20 * time.Millisecond):
@@ -308,7 +308,7 @@ func (w *world) eventually(what string, done func() bool, state ...func() any) {
 			for _, s := range state {
 				w.t.Logf("%+v", s())
 			}
-			w.t.Fatalf("not within 30 s: %s", what)
+			w.t.Fatalf("not within two minutes: %s", what)
 		}
 	}
 }

@@ -69,8 +69,8 @@ func (r *reconciler) Reconcile(ctx context.Context, req ctrl.Request) (_ ctrl.Re
 	defer func() { err = errors.Join(err, r.patchStatus(ctx, stored, p.fn)) }()
 	err = errors.Join(
 		r.ensureAccount(ctx, p),
+		r.ensureService(ctx, p), // before the streams: Knative takes longer, and works meanwhile
 		r.ensureStreams(ctx, p),
-		r.ensureService(ctx, p),
 		r.observeService(ctx, p),
 	)
 	r.observeTriggers(p)

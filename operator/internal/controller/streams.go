@@ -50,7 +50,7 @@ type planned struct {
 
 func plan(wired *wiring.Snapshot, name names.Function) planned {
 	f := wired.Functions[name]
-	if f == nil { // the list is newer than the object: it is being deleted
+	if f == nil { // the snapshot is newer than the object: it is being deleted
 		f = &wiring.Function{Name: name}
 	}
 	out := planned{streams: &wiring.Snapshot{Functions: map[names.Function]*wiring.Function{name: f}}}

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"reflect"
 	"slices"
 	"time"
@@ -59,15 +60,15 @@ func (s *survey) all(ctx context.Context) error {
 		}
 	}
 	sweep := time.Since(s.swept) >= sweepEvery
+	var failed []error
 	for _, namespace := range namespaces {
-		if err := s.namespace(ctx, wired, namespace); err != nil {
-			return err
-		}
+		failed = append(failed, s.namespace(ctx, wired, namespace))
 		if sweep {
-			if err := s.sweep(ctx, wired, namespace); err != nil {
-				return err
-			}
+			failed = append(failed, s.sweep(ctx, wired, namespace))
 		}
+	}
+	if err := errors.Join(failed...); err != nil {
+		return err
 	}
 	if sweep {
 		s.swept = time.Now()

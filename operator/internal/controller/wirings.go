@@ -20,14 +20,13 @@ import (
 // wirings keeps the snapshot of all Functions until one of them changes.
 type wirings struct {
 	mu       sync.Mutex
-	seen     map[types.UID]int64 // generation of each Function in the snapshot
+	seen     map[types.UID]int64 // generation of each Function, which deleting it raises
 	hosts    map[string]string   // by namespace
 	snapshot *wiring.Snapshot
 }
 
-// wiring is the snapshot of all Functions there are. Those on their way out are
-// not among them: nothing is sent to them any more. Functions whose problems
-// came or went with the latest change are looked at again.
+// wiring is the snapshot of all Functions there are. Those whose problems came or
+// went with the latest change are looked at again.
 func (r *reconciler) wiring(ctx context.Context) (*wiring.Snapshot, error) {
 	functions, hosts, err := r.wired(ctx)
 	if err != nil {
@@ -57,8 +56,7 @@ func (r *reconciler) wired(ctx context.Context) ([]v1alpha1.Function, map[string
 			hosts[namespaces.Items[i].Name] = host
 		}
 	}
-	functions := slices.DeleteFunc(list.Items, func(fn v1alpha1.Function) bool { return !fn.DeletionTimestamp.IsZero() })
-	return functions, hosts, nil
+	return list.Items, hosts, nil
 }
 
 // update compiles if something has changed since the last time, and says whose

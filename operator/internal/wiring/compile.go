@@ -27,17 +27,19 @@ func (h Hosts) of(namespace string) string {
 
 // Compile wires valid Functions together. Where two of them claim one thing the
 // older one keeps it (creationTimestamp, then namespace and name) and the newer
-// gets a Problem; everything else of it works. The order of functions does not
+// gets a Problem; everything else of it works. One that is being deleted is
+// nobody's any more: nothing is sent to it. The order of functions does not
 // matter.
 func Compile(functions []v1alpha1.Function, hosts Hosts) *Snapshot {
 	c := &compiler{
 		hosts: hosts, owners: map[string]string{}, mailed: map[string]bool{}, tables: map[string]*route.Builder[*Route]{}, every: &route.Builder[*Route]{},
 		out: &Snapshot{Functions: make(map[names.Function]*Function, len(functions)), routes: map[string]*route.Table[*Route]{}},
 	}
-	for i := range functions { // its own host is a namespace's, whoever is older
-		c.owners[hosts.of(functions[i].Namespace)] = functions[i].Namespace
+	living := byAge(functions)
+	for _, fn := range living { // its own host is a namespace's, whoever is older
+		c.owners[hosts.of(fn.Namespace)] = fn.Namespace
 	}
-	for _, fn := range byAge(functions) {
+	for _, fn := range living {
 		c.function(fn)
 	}
 	for host, b := range c.tables {
@@ -53,10 +55,13 @@ func Compile(functions []v1alpha1.Function, hosts Hosts) *Snapshot {
 	return c.out
 }
 
+// byAge are those that are not being deleted, the oldest first.
 func byAge(functions []v1alpha1.Function) []*v1alpha1.Function {
-	out := make([]*v1alpha1.Function, len(functions))
+	out := make([]*v1alpha1.Function, 0, len(functions))
 	for i := range functions {
-		out[i] = &functions[i]
+		if functions[i].DeletionTimestamp.IsZero() {
+			out = append(out, &functions[i])
+		}
 	}
 	slices.SortStableFunc(out, func(a, b *v1alpha1.Function) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time),

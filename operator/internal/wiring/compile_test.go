@@ -263,3 +263,19 @@ func TestGrants(t *testing.T) {
 		}
 	}
 }
+
+// TestBeingDeleted has a Function that is on its way out wired to nothing, and
+// its claims be anyone's.
+func TestBeingDeleted(t *testing.T) {
+	older, newer := fn("shop/a", 2, asyncHTTP("t", "POST /x")), fn("shop/b", 1, syncHTTP("t", "POST /x"))
+	older.DeletionTimestamp = &older.CreationTimestamp
+	s := Compile([]v1alpha1.Function{older, newer}, laptop)
+	if len(s.Problems) > 0 || len(s.Functions) != 1 || answer(s, "POST shop.localhost/x") != "shop/b t" {
+		t.Errorf("problems %v, functions %v, answered by %q", s.Problems, s.Functions, answer(s, "POST shop.localhost/x"))
+	}
+	for _, sub := range s.Subscriptions {
+		if sub.Function.Name == "a" {
+			t.Errorf("it still gets messages: %v", sub)
+		}
+	}
+}
