@@ -73,7 +73,7 @@ func (s *space) kubectl(input string, args ...string) string {
 }
 
 func (s *space) tryKubectl(input string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.Context()), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "kubectl", args...)
 	cmd.Stdin = strings.NewReader(input)
@@ -139,7 +139,7 @@ func (a answer) decode(t *testing.T, v any) {
 
 // call makes a request at the public door, on the namespace's host.
 func (s *space) call(method, path, body string) (answer, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.Context()), patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+s.door+path, strings.NewReader(body))
 	if err != nil {

@@ -133,7 +133,7 @@ func TestStopHandsBackWhatWaits(t *testing.T) {
 		r.accept(fmt.Sprint(i))
 	}
 	starting.Wait()
-	r.dispatcher.Stop(context.Background())
+	r.dispatcher.Stop(t.Context())
 	r.world.acquire = func(context.Context) (string, error) { return r.function.address(), nil }
 	r.start()
 	r.settled()
@@ -158,7 +158,7 @@ func TestStopLetsCallsEnd(t *testing.T) {
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
-		r.dispatcher.Stop(context.Background())
+		r.dispatcher.Stop(t.Context())
 	}()
 	eventually(t, "it pulls no more", func() bool { return r.consumer("EV_shop", "offers_welcome").NumWaiting == 0 })
 	r.publish(newEvent("in.a", "later"))
@@ -188,7 +188,7 @@ func TestStopBreaksLongCallsOff(t *testing.T) {
 	r.publish(someEvents(messages)...)
 	eventually(t, "all are called", func() bool { now, _ := g.read(); return now == messages })
 	stopping := time.Now()
-	r.dispatcher.Stop(context.Background())
+	r.dispatcher.Stop(t.Context())
 	if took := time.Since(stopping); took < r.config.Grace {
 		t.Errorf("stopping took %v", took)
 	}
@@ -202,7 +202,7 @@ func TestStopEndsWithItsContext(t *testing.T) {
 	r := newRig(t, g.around(hang), []v1alpha1.Trigger{onEvent("welcome", quick(), "in.a")}, patient, func(r *rig) { r.config.Grace = time.Hour })
 	r.publish(someEvents(1)...)
 	eventually(t, "it is called", func() bool { now, _ := g.read(); return now == 1 })
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	r.dispatcher.Stop(ctx)
 }
@@ -217,7 +217,7 @@ func TestStopWithoutAServer(t *testing.T) {
 	eventually(t, "all are called", func() bool { now, _ := g.read(); return now == 5 })
 	r.server.Stop()
 	close(finish) // now they can be settled no more
-	r.dispatcher.Stop(context.Background())
+	r.dispatcher.Stop(t.Context())
 }
 
 func TestConfigIsComplete(t *testing.T) {

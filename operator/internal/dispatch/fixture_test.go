@@ -167,7 +167,7 @@ func newRig(t *testing.T, answer http.HandlerFunc, triggers []v1alpha1.Trigger, 
 	r.apply(triggers...)
 	r.start()
 	t.Cleanup(func() {
-		r.dispatcher.Stop(context.Background())
+		r.dispatcher.Stop(context.WithoutCancel(r.t.Context()))
 		if n := r.world.leases.Load(); n != 0 {
 			t.Errorf("%d leases were not released", n)
 		}

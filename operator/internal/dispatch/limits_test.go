@@ -139,7 +139,7 @@ func TestConcurrencyOverAllDispatchers(t *testing.T) {
 	full := make(chan struct{})
 	r := newRig(t, g.around(func(http.ResponseWriter, *http.Request) { <-full }), []v1alpha1.Trigger{onEvent("welcome", quick(concurrency(limit)), "in.a")})
 	first := r.dispatcher
-	t.Cleanup(func() { first.Stop(context.Background()) })
+	t.Cleanup(func() { first.Stop(context.WithoutCancel(t.Context())) })
 	r.start()
 	r.publish(someEvents(messages)...)
 	eventually(t, "as many calls as may be", func() bool { now, _ := g.read(); return now == limit })

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -49,7 +50,7 @@ func TestBodyStalls(t *testing.T) {
 						f.wantProblem(r, 504, "function-timeout")
 					}
 					f.eventually("the lease is released", func() bool { return f.world.leased.Load() == 0 })
-					if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+					if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 						t.Errorf("the connection goes on: %v", err)
 					}
 				})

@@ -123,12 +123,12 @@ func (d document) value() (map[string]any, error) {
 // group, in itself or in an item.
 func (d document) names(kind, group string) bool {
 	nodes := []*yamlv3.Node{d.root}
-	if _, items := entry(d.root, "items"); items != nil {
+	if items := entry(d.root, "items"); items != nil {
 		nodes = append(nodes, items.Content...)
 	}
 	return slices.ContainsFunc(nodes, func(node *yamlv3.Node) bool {
-		_, k := entry(node, "kind")
-		_, version := entry(node, "apiVersion")
+		k := entry(node, "kind")
+		version := entry(node, "apiVersion")
 		return k != nil && k.Value == kind || version != nil && strings.HasPrefix(version.Value, group+"/")
 	})
 }
@@ -213,18 +213,17 @@ func resolve(node *yamlv3.Node) *yamlv3.Node {
 	return node
 }
 
-// entry finds a key that a mapping has itself. The first result is the node that
-// carries the line.
-func entry(node *yamlv3.Node, name string) (key, value *yamlv3.Node) {
+// entry finds the value of a key that a mapping has itself.
+func entry(node *yamlv3.Node, name string) *yamlv3.Node {
 	if node = resolve(node); node.Kind != yamlv3.MappingNode {
-		return nil, nil
+		return nil
 	}
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		if node.Content[i].Value == name {
-			return node.Content[i], node.Content[i+1]
+			return node.Content[i+1]
 		}
 	}
-	return nil, nil
+	return nil
 }
 
 // child finds a key of a mapping, with what is merged into it, or an index of a
