@@ -99,7 +99,7 @@ func (l *life) strike() {
 	if n == 0 {
 		l.server.Stop()
 	}
-	l.dispatcher.Stop(context.Background())
+	l.dispatcher.Stop(context.WithoutCancel(l.t.Context()))
 	if n == 1 {
 		l.server.Stop()
 	}
@@ -148,7 +148,7 @@ func TestNothingIsLost(t *testing.T) {
 	q := quick(retry(3), timeout("PT0.2S"), concurrency(10))
 	l.apply(onEvent("welcome", q, "in.*"), onCall("redeem", q))
 	l.begin()
-	defer func() { l.dispatcher.Stop(context.Background()) }()
+	defer func() { l.dispatcher.Stop(context.WithoutCancel(l.t.Context())) }()
 
 	var accepting sync.WaitGroup
 	accepting.Go(func() {

@@ -138,7 +138,7 @@ func TestStopWhileTheStoreRefuses(t *testing.T) {
 	})
 	r.accept("1")
 	<-asked
-	r.dispatcher.Stop(context.Background())
+	r.dispatcher.Stop(context.WithoutCancel(r.t.Context()))
 	if info := r.consumer("WORK_shop", "offers_redeem"); info.NumAckPending+int(info.NumPending) != 1 {
 		t.Errorf("at work: %d, waiting: %d", info.NumAckPending, info.NumPending)
 	}
