@@ -21,7 +21,6 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
 
 	"github.com/serviceful/serviceful/hack/cluster/internal/image"
 )
@@ -82,8 +81,8 @@ func machine(t *testing.T) string {
 		"ip route",
 		"cut -d' ' -f1-3 /proc/mounts",
 		"iptables-save | grep -v '^#'",
-		"find /sys/fs/cgroup -name 'serviceful*' -o -name 'kubepods*' 2>/dev/null",
-		"cat /proc/[0-9]*/cgroup 2>/dev/null | grep serviceful-cluster",
+		"find /sys/fs/cgroup -name " + filepath.Base(state()),
+		"cat /proc/[0-9]*/cgroup 2>/dev/null | grep " + filepath.Base(state()) + "/",
 	} {
 		out, _ := exec.Command("bash", "-c", command).Output() // grep fails where it finds nothing
 		fmt.Fprintf(&all, "$ %s\n%s", command, out)
@@ -98,13 +97,17 @@ func noWayOut(t *testing.T) {
 	}
 }
 
+// state is the folder of the cluster.
+func state() string {
+	if folder := os.Getenv("SERVICEFUL_CLUSTER_DIR"); folder != "" {
+		return folder
+	}
+	return "/var/lib/serviceful-cluster"
+}
+
 func nodePid(t *testing.T) string {
 	t.Helper()
-	folder := os.Getenv("SERVICEFUL_CLUSTER_DIR")
-	if folder == "" {
-		folder = "/var/lib/serviceful-cluster"
-	}
-	pid, err := os.ReadFile(filepath.Join(folder, "pid"))
+	pid, err := os.ReadFile(filepath.Join(state(), "pid"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +215,7 @@ func loadedImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := "example.test/loaded:v1"
-	img := mutate.Annotations(hello(t), map[string]string{"loaded": "yes"}).(v1.Image) // an image of its own
+	img := hello(t)
 	if err := index.AppendImage(img, layout.WithAnnotations(map[string]string{"io.containerd.image.name": name})); err != nil {
 		t.Fatal(err)
 	}

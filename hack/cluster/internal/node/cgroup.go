@@ -11,14 +11,17 @@ import (
 	"syscall"
 )
 
-// Every process of the cluster is in a cgroup below /serviceful-cluster, so
-// that all can be found when nothing else is known of them any more.
 const (
-	cgroupName  = "serviceful-cluster"
-	podCgroup   = "/" + cgroupName + "/pods"
 	cgroupMount = "/sys/fs/cgroup"
 	cgroup2     = 0x63677270 // the file system's magic number
 )
+
+// cgroup is above every process of the cluster, so that all can be found when
+// nothing else is known of them any more. It is called as the state folder is.
+func (n Node) cgroup() string { return "/" + filepath.Base(n.State) }
+
+// podCgroup is where the kubelet puts pods.
+func (n Node) podCgroup() string { return n.cgroup() + "/pods" }
 
 // cgroupTrees returns the root of each hierarchy: one with cgroup v2, one for
 // each controller, and one more, with v1.
@@ -45,14 +48,14 @@ func cgroupTrees() ([]string, error) {
 
 // makeCgroups makes the cluster's cgroups and puts the process into its own.
 // Only where processes are counted: the host's other limits stay in force.
-func makeCgroups(pid int) error {
+func (n Node) makeCgroups(pid int) error {
 	trees, err := cgroupTrees()
 	if err != nil {
 		return err
 	}
 	for _, tree := range trees {
-		top := filepath.Join(tree, cgroupName)
-		for _, folder := range []string{top, filepath.Join(tree, podCgroup)} {
+		top := filepath.Join(tree, n.cgroup())
+		for _, folder := range []string{top, filepath.Join(tree, n.podCgroup())} {
 			if err := os.MkdirAll(folder, 0o755); err != nil {
 				return err
 			}
@@ -94,14 +97,14 @@ func delegate(group string) {
 }
 
 // groupFolders returns the cluster's cgroups, the innermost first.
-func groupFolders() ([]string, error) {
+func (n Node) groupFolders() ([]string, error) {
 	trees, err := cgroupTrees()
 	if err != nil {
 		return nil, err
 	}
 	var folders []string
 	for _, tree := range trees {
-		err := filepath.WalkDir(filepath.Join(tree, cgroupName), func(path string, d fs.DirEntry, err error) error {
+		err := filepath.WalkDir(filepath.Join(tree, n.cgroup()), func(path string, d fs.DirEntry, err error) error {
 			if err == nil && d.IsDir() {
 				folders = append(folders, path)
 			}
@@ -116,8 +119,8 @@ func groupFolders() ([]string, error) {
 }
 
 // processes returns every process of the cluster.
-func processes() ([]int, error) {
-	folders, err := groupFolders()
+func (n Node) processes() ([]int, error) {
+	folders, err := n.groupFolders()
 	if err != nil {
 		return nil, err
 	}
@@ -134,8 +137,8 @@ func processes() ([]int, error) {
 }
 
 // removeCgroups removes the cluster's cgroups; one that has a process stays.
-func removeCgroups() error {
-	folders, err := groupFolders()
+func (n Node) removeCgroups() error {
+	folders, err := n.groupFolders()
 	if err != nil {
 		return err
 	}

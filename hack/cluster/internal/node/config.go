@@ -33,7 +33,7 @@ func (n Node) writeConfig() error {
 	}
 	values := map[string]any{
 		"State": n.State, "Images": n.Images, "Pause": n.Pause, "Socket": containerdSocket,
-		"Address": Address, "Registry": Registry, "DNS": DNSAddress, "Pods": podRange, "CgroupRoot": podCgroup,
+		"Address": Address, "Registry": Registry, "DNS": DNSAddress, "Pods": podRange, "CgroupRoot": n.podCgroup(),
 		// Without CAP_SYS_RESOURCE nobody may lower the score by which the kernel picks victims.
 		"RestrictOOMScore": !hasCapability(capSysResource),
 	}

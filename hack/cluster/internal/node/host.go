@@ -84,7 +84,7 @@ func (n Node) startInit(self string) error {
 	if err := os.WriteFile(n.in("pid"), []byte(pid), 0o644); err != nil {
 		return err
 	}
-	if err := makeCgroups(cmd.Process.Pid); err != nil {
+	if err := n.makeCgroups(cmd.Process.Pid); err != nil {
 		return fmt.Errorf("making cgroups: %w", err)
 	}
 	return layLink(pid)
@@ -115,7 +115,7 @@ func (n Node) Pid() int {
 	if err != nil {
 		return 0
 	}
-	pids, err := processes()
+	pids, err := n.processes()
 	if err != nil || !slices.Contains(pids, pid) {
 		return 0
 	}
@@ -137,7 +137,7 @@ func (n Node) Stop(ctx context.Context) error {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
 	gone := waitFor(ctx, time.Minute, func() bool {
-		pids, err := processes()
+		pids, err := n.processes()
 		for _, pid := range pids {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
@@ -147,11 +147,8 @@ func (n Node) Stop(ctx context.Context) error {
 		return errors.New("some processes of the cluster do not end")
 	}
 	_ = ip("link", "del", hostLink) // and with it its routes; most often it went with the node
-	if !waitFor(ctx, time.Minute, func() bool { return removeCgroups() == nil }) {
-		return removeCgroups()
-	}
-	for _, folder := range []string{kubeletFolder, cniFolder} {
-		_ = os.Remove(folder) // only when it is empty: it may be another's
+	if !waitFor(ctx, time.Minute, func() bool { return n.removeCgroups() == nil }) {
+		return n.removeCgroups()
 	}
 	return n.removeState()
 }
@@ -181,7 +178,7 @@ func (n Node) ForgetLogs() error { return os.RemoveAll(n.Logs()) }
 // Leftovers names what is still there of a cluster that was stopped.
 func (n Node) Leftovers() ([]string, error) {
 	var left []string
-	pids, err := processes()
+	pids, err := n.processes()
 	if err != nil {
 		return nil, err
 	}
@@ -208,7 +205,7 @@ func (n Node) Leftovers() ([]string, error) {
 		}
 		left = append(left, linesWith(c.what, string(out), c.needle)...)
 	}
-	folders, err := groupFolders()
+	folders, err := n.groupFolders()
 	for _, folder := range folders {
 		left = append(left, "cgroup "+folder)
 	}

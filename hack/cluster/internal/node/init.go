@@ -80,12 +80,17 @@ func setKernel() error {
 }
 
 // bringUpNetwork leaves one way: to the host. There is no default route, so
-// nothing that runs here reaches beyond this machine.
+// nothing that runs here reaches beyond this machine. The node itself calls a
+// Service only if there is a route before kube-proxy's rules give the packet
+// another address: one to a bridge without ports, where all else is lost.
 func bringUpNetwork() error {
 	for _, args := range []string{
 		"link set lo up",
 		"addr add " + Address + "/30 dev " + nodeLink,
 		"link set " + nodeLink + " up",
+		"link add services0 type bridge",
+		"link set services0 up",
+		"route add " + serviceRange + " dev services0 src " + Address,
 		"route add unreachable default",
 	} {
 		if err := ip(strings.Fields(args)...); err != nil {
