@@ -264,3 +264,39 @@ func TestHostOfANamespace(t *testing.T) {
 	w.condition(claims, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonRouteTaken)
 	w.condition(owner, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
 }
+
+// TestEveryField has the Knative Service keep each field that a spec can set: one
+// that Knative's kind does not know would be applied again and again.
+func TestEveryField(t *testing.T) {
+	w := start(t)
+	fn := w.create("offers", `
+command: [/offers]
+args: [-v]
+env:
+- {name: PLAIN, value: x}
+- {name: SECRET, valueFrom: {secretKeyRef: {name: s, key: k, optional: true}}}
+- {name: CONFIG, valueFrom: {configMapKeyRef: {name: c, key: k}}}
+envFrom: [{prefix: P_, configMapRef: {name: c, optional: true}}, {secretRef: {name: s}}]
+resources: {requests: {cpu: 0.1, memory: 64Mi}, limits: {memory: 0.5Gi}}
+imagePullSecrets: [{name: pull}]
+timeout: 1m30s
+scale: {min: 1, max: 7, concurrency: 0, idle: 90s}
+volumes:
+- {name: secret, secret: {secretName: s, items: [{key: k, path: p, mode: 256}], defaultMode: 256, optional: true}}
+- {name: config, configMap: {name: c, items: [{key: k, path: p}], defaultMode: 420, optional: false}}
+- {name: both, projected: {defaultMode: 292, sources: [{secret: {name: s, items: [{key: k, path: a}]}}, {configMap: {name: c, optional: true}}, {serviceAccountToken: {audience: vault, expirationSeconds: 600, path: t}}]}}
+- {name: tmp, emptyDir: {medium: Memory, sizeLimit: 1Mi}}
+volumeMounts:
+- {name: secret, mountPath: /secret}
+- {name: config, mountPath: /config, readOnly: true}
+- {name: both, mountPath: /both}
+- {name: tmp, mountPath: /tmp, subPath: x}
+`)
+	w.ready(fn)
+	w.operatorSettled(fn)
+	before := w.writes.Load()
+	w.reconcile(fn)
+	if n := w.writes.Load() - before; n != 0 || w.service(fn).Generation != 1 {
+		t.Errorf("%d writes, generation %d", n, w.service(fn).Generation)
+	}
+}
