@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -299,4 +300,29 @@ volumeMounts:
 	if n := w.writes.Load() - before; n != 0 || w.service(fn).Generation != 1 {
 		t.Errorf("%d writes, generation %d", n, w.service(fn).Generation)
 	}
+}
+
+// TestRefused has what the API server does not take said in its words, and tried
+// no more than now and then.
+func TestRefused(t *testing.T) {
+	w := start(t)
+	fn := w.create("offers", "volumes: [{name: a, secret: {secretName: s}}]\nvolumeMounts: [{name: a, mountPath: /a}, {name: a, mountPath: /b}]\nresources: {requests: {cpu: 1}}")
+	w.ready(fn)
+	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "none"}}
+	quota.Spec.Hard = corev1.ResourceList{"count/services.serving.knative.dev": resource.MustParse("1")}
+	if err := w.kube.Create(t.Context(), quota); err != nil {
+		t.Fatal(err)
+	}
+	quota.Status.Hard, quota.Status.Used = quota.Spec.Hard, quota.Spec.Hard // as the quota controller does
+	if err := w.kube.Status().Update(t.Context(), quota); err != nil {
+		t.Fatal(err)
+	}
+	another := w.create("another", "")
+	c := w.condition(another, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonServiceFailed)
+	if !strings.Contains(c.Message, "exceeded quota: none") {
+		t.Errorf("message: %s", c.Message)
+	}
+	w.delete(quota)
+	w.reconcile(another)
+	w.ready(another)
 }
