@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -263,4 +264,65 @@ func TestHostOfANamespace(t *testing.T) {
 	})
 	w.condition(claims, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonRouteTaken)
 	w.condition(owner, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
+}
+
+// TestEveryField has the Knative Service keep each field that a spec can set: one
+// that Knative's kind does not know would be applied again and again.
+func TestEveryField(t *testing.T) {
+	w := start(t)
+	fn := w.create("offers", `
+command: [/offers]
+args: [-v]
+env:
+- {name: PLAIN, value: x}
+- {name: SECRET, valueFrom: {secretKeyRef: {name: s, key: k, optional: true}}}
+- {name: CONFIG, valueFrom: {configMapKeyRef: {name: c, key: k}}}
+envFrom: [{prefix: P_, configMapRef: {name: c, optional: true}}, {secretRef: {name: s}}]
+resources: {requests: {cpu: 0.1, memory: 64Mi}, limits: {memory: 0.5Gi}}
+imagePullSecrets: [{name: pull}]
+timeout: 1m30s
+scale: {min: 1, max: 7, concurrency: 0, idle: 90s}
+volumes:
+- {name: secret, secret: {secretName: s, items: [{key: k, path: p, mode: 256}], defaultMode: 256, optional: true}}
+- {name: config, configMap: {name: c, items: [{key: k, path: p}], defaultMode: 420, optional: false}}
+- {name: both, projected: {defaultMode: 292, sources: [{secret: {name: s, items: [{key: k, path: a}]}}, {configMap: {name: c, optional: true}}, {serviceAccountToken: {audience: vault, expirationSeconds: 600, path: t}}]}}
+- {name: tmp, emptyDir: {medium: Memory, sizeLimit: 1Mi}}
+volumeMounts:
+- {name: secret, mountPath: /secret}
+- {name: config, mountPath: /config, readOnly: true}
+- {name: both, mountPath: /both}
+- {name: tmp, mountPath: /tmp, subPath: x}
+`)
+	w.ready(fn)
+	w.operatorSettled(fn)
+	before := w.writes.Load()
+	w.reconcile(fn)
+	if n := w.writes.Load() - before; n != 0 || w.service(fn).Generation != 1 {
+		t.Errorf("%d writes, generation %d", n, w.service(fn).Generation)
+	}
+}
+
+// TestRefused has what the API server does not take said in its words, and tried
+// no more than now and then.
+func TestRefused(t *testing.T) {
+	w := start(t)
+	fn := w.create("offers", "volumes: [{name: a, secret: {secretName: s}}]\nvolumeMounts: [{name: a, mountPath: /a}, {name: a, mountPath: /b}]\nresources: {requests: {cpu: 1}}")
+	w.ready(fn)
+	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "none"}}
+	quota.Spec.Hard = corev1.ResourceList{"count/services.serving.knative.dev": resource.MustParse("1")}
+	if err := w.kube.Create(t.Context(), quota); err != nil {
+		t.Fatal(err)
+	}
+	quota.Status.Hard, quota.Status.Used = quota.Spec.Hard, quota.Spec.Hard // as the quota controller does
+	if err := w.kube.Status().Update(t.Context(), quota); err != nil {
+		t.Fatal(err)
+	}
+	another := w.create("another", "")
+	c := w.condition(another, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonServiceFailed)
+	if !strings.Contains(c.Message, "exceeded quota: none") {
+		t.Errorf("message: %s", c.Message)
+	}
+	w.delete(quota)
+	w.reconcile(another)
+	w.ready(another)
 }

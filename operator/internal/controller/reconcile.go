@@ -8,7 +8,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -50,14 +49,15 @@ func (p *pass) lookAgain(after time.Duration, why string) {
 // requests, and without Knative what is sent to it is still kept.
 func (r *reconciler) Reconcile(ctx context.Context, req ctrl.Request) (_ ctrl.Result, err error) {
 	p := &pass{fn: &v1alpha1.Function{}, name: names.Function{Namespace: req.Namespace, Name: req.Name}}
-	if p.wired, err = r.wiring(ctx); err != nil {
+	missing := r.client.Get(ctx, req.NamespacedName, p.fn)
+	if client.IgnoreNotFound(missing) != nil {
+		return ctrl.Result{}, missing
+	}
+	if p.wired, err = r.wiring(ctx); err != nil { // after the Function, so that it is no older
 		return ctrl.Result{}, err
 	}
-	if err := r.client.Get(ctx, req.NamespacedName, p.fn); err != nil {
-		if apierrors.IsNotFound(err) {
-			return r.clearUp(ctx, p)
-		}
-		return ctrl.Result{}, err
+	if missing != nil {
+		return r.clearUp(ctx, p)
 	}
 	if !p.fn.DeletionTimestamp.IsZero() {
 		return r.finalize(ctx, p)
@@ -116,7 +116,7 @@ func (r *reconciler) finalize(ctx context.Context, p *pass) (ctrl.Result, error)
 	}
 	waiting, err := r.retire(ctx, p)
 	if err != nil || waiting {
-		return p.result(ctx, err)
+		return p.result(ctx, errors.Join(err, r.explainDeletion(ctx, p, err)))
 	}
 	for _, o := range []client.Object{&servingv1.Service{}, &corev1.ServiceAccount{}} {
 		if err := r.deleteOwned(ctx, p.fn, o); err != nil {
@@ -126,6 +126,16 @@ func (r *reconciler) finalize(ctx context.Context, p *pass) (ctrl.Result, error)
 	before := p.fn.DeepCopy()
 	controllerutil.RemoveFinalizer(p.fn, Finalizer)
 	return ctrl.Result{}, client.IgnoreNotFound(r.patchFinalizers(ctx, p.fn, before))
+}
+
+// explainDeletion says what a deletion waits for.
+func (r *reconciler) explainDeletion(ctx context.Context, p *pass, err error) error {
+	stored, why := p.fn.DeepCopy(), p.why
+	if err != nil {
+		why = err.Error()
+	}
+	set(p.fn, v1alpha1.ConditionReady, metav1.ConditionUnknown, v1alpha1.ReasonReconciling, "it is being deleted: %s", why)
+	return r.patchStatus(ctx, stored, p.fn)
 }
 
 // deleteOwned deletes the object of the Function's name, if it is the

@@ -56,12 +56,16 @@ func (r *reconciler) ensureService(ctx context.Context, p *pass) error {
 		}
 	}
 	err = r.apply(ctx, wanted)
-	if refused(err) {
+	switch {
+	case refused(err):
 		set(p.fn, v1alpha1.ConditionServiceReady, metav1.ConditionFalse, v1alpha1.ReasonServiceFailed, "%s", apiMessage(err))
 		p.lookAgain(refusedPause, "the Knative Service was refused")
 		return nil
+	case err != nil:
+		set(p.fn, v1alpha1.ConditionServiceReady, metav1.ConditionUnknown, v1alpha1.ReasonReconciling, "%s", apiMessage(err))
+	default:
+		set(p.fn, v1alpha1.ConditionServiceReady, metav1.ConditionUnknown, v1alpha1.ReasonReconciling, "its Knative Service was changed")
 	}
-	set(p.fn, v1alpha1.ConditionServiceReady, metav1.ConditionUnknown, v1alpha1.ReasonReconciling, "its Knative Service was changed")
 	return err
 }
 

@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
@@ -215,7 +217,10 @@ func TestWithoutNATS(t *testing.T) {
 	w.delete(fn) // which has to wait: calls might be lost
 	w.reconcileFails(fn)
 	if !w.exists(fn) {
-		t.Error("it was deleted without looking for its calls")
+		t.Fatal("it was deleted without looking for its calls")
+	}
+	if c := meta.FindStatusCondition(fn.Status.Conditions, v1alpha1.ConditionReady); c.Status != metav1.ConditionUnknown || !strings.HasPrefix(c.Message, "it is being deleted: ") {
+		t.Errorf("its condition: %v", c)
 	}
 }
 

@@ -28,15 +28,24 @@ type wirings struct {
 // wiring is the snapshot of all Functions there are. Those whose problems came or
 // went with the latest change are looked at again.
 func (r *reconciler) wiring(ctx context.Context) (*wiring.Snapshot, error) {
-	functions, hosts, err := r.wired(ctx)
-	if err != nil {
-		return nil, err
-	}
-	snapshot, changed := r.wirings.update(functions, wiring.Hosts{Domain: r.Domain, Namespace: hosts})
+	snapshot, changed, err := r.compile(ctx)
 	for _, f := range changed {
 		r.kick(ctx, f)
 	}
-	return snapshot, nil
+	return snapshot, err
+}
+
+// compile lists and compiles under one lock, so that no snapshot is older than
+// one before it: by an older one, a trigger that is new would be gone.
+func (r *reconciler) compile(ctx context.Context) (*wiring.Snapshot, []names.Function, error) {
+	r.wirings.mu.Lock()
+	defer r.wirings.mu.Unlock()
+	functions, hosts, err := r.wired(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	snapshot, changed := r.wirings.update(functions, wiring.Hosts{Domain: r.Domain, Namespace: hosts})
+	return snapshot, changed, nil
 }
 
 // wired lists what is wired together. Nothing of it is copied or changed.
@@ -60,14 +69,12 @@ func (r *reconciler) wired(ctx context.Context) ([]v1alpha1.Function, map[string
 }
 
 // update compiles if something has changed since the last time, and says whose
-// problems are others now.
+// problems are others now; mu is held.
 func (w *wirings) update(functions []v1alpha1.Function, hosts wiring.Hosts) (_ *wiring.Snapshot, changed []names.Function) {
 	seen := make(map[types.UID]int64, len(functions))
 	for i := range functions {
 		seen[functions[i].UID] = functions[i].Generation
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	if w.snapshot != nil && maps.Equal(seen, w.seen) && maps.Equal(hosts.Namespace, w.hosts) {
 		return w.snapshot, nil
 	}
