@@ -102,7 +102,7 @@ var owners = []struct {
 }
 
 // cluster are the rooms that know there is a Kubernetes cluster.
-var cluster = []string{"operator/internal/controller", "operator/cmd/operator"}
+var cluster = []string{"operator/internal/kube", "operator/cmd/gateway", "operator/cmd/dispatcher", "operator/internal/controller", "operator/cmd/operator"}
 
 // impure are packages that api and think do without, besides those of the
 // network.
