@@ -200,6 +200,9 @@ func (n Node) Leftovers() ([]string, error) {
 	for _, c := range checks {
 		fields := strings.Fields(c.command)
 		out, err := exec.Command(fields[0], fields[1:]...).Output()
+		if errors.Is(err, exec.ErrNotFound) {
+			continue // what could have made one is not installed
+		}
 		if err != nil {
 			return nil, fmt.Errorf("running %s: %w", c.command, err)
 		}
