@@ -83,8 +83,8 @@ func TestImageThatCannotStart(t *testing.T) {
 	var member struct{ Number string }
 	s.mustCall(201, "POST", "/members", `{"name": "Ada", "email": "ada@example.com", "postcode": "AB1 2CD"}`).decode(t, &member)
 	a := s.mustCall(202, "POST", "/members/"+member.Number+"/offers/welcome-coffee/redemptions", "")
-	s.eventually("offers says why it cannot start", func() bool {
-		return strings.TrimSpace(s.kubectl("", "-n", s.name, "get", "function", "offers", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)) == "False"
+	s.eventually("the image cannot be pulled", func() bool {
+		return strings.Contains(s.kubectl("", "-n", s.name, "get", "pods", "-o", "jsonpath={.items[*].status.containerStatuses[*].state.waiting.reason}"), "ImagePull")
 	})
 	if got := s.mustCall(200, "GET", a.header.Get("Location"), ""); !strings.Contains(got.body, `"queued"`) && !strings.Contains(got.body, `"running"`) {
 		t.Errorf("the call is %s", got.body)

@@ -43,7 +43,7 @@ func newSpace(t *testing.T) *space {
 		if t.Failed() {
 			s.report()
 		}
-		s.kubectl("", "delete", "namespace", s.name, "--timeout=120s")
+		s.kubectl("", "delete", "namespace", s.name, "--wait=false")
 	})
 	return s
 }

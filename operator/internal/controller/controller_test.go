@@ -219,9 +219,9 @@ func TestOthersChanges(t *testing.T) {
 	})
 	w.ready(fn)
 	w.operatorSettled(fn)
-	before := w.writes.Load()
+	before := w.service(fn).ResourceVersion
 	w.reconcile(fn)
-	if s := w.service(fn); s.Annotations["serving.knative.dev/creator"] != "somebody" || s.Spec.Template.Spec.Containers[0].WorkingDir != "/" || w.writes.Load() != before {
+	if s := w.service(fn); s.Annotations["serving.knative.dev/creator"] != "somebody" || s.Spec.Template.Spec.Containers[0].WorkingDir != "/" || s.ResourceVersion != before {
 		t.Errorf("what others set was taken away: %v", s)
 	}
 

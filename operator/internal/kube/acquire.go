@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"time"
@@ -38,7 +39,7 @@ func (w *World) Acquire(ctx context.Context, f names.Function) (invoke.Lease, er
 		case s == nil:
 			return invoke.Lease{}, &invoke.StartError{Function: f, Reason: invoke.Unknown, Detail: "it has no Knative Service yet; kubectl describe function " + f.Name}
 		case s.revision != "":
-			return w.lease(f, s), nil
+			return w.lease(f, s.revision), nil
 		case s.failed != "":
 			return invoke.Lease{}, &invoke.StartError{Function: f, Reason: invoke.Exited, Detail: s.failed}
 		}
@@ -53,14 +54,15 @@ func (w *World) Acquire(ctx context.Context, f names.Function) (invoke.Lease, er
 }
 
 // lease leads to a revision's own Service, which with Knative's burst capacity
-// unlimited is always its activator: one hop less than the ingress, and no other
-// name to look up. The activator is told the revision by headers (it takes them
-// off), so that the function sees the caller's own Host.
-func (w *World) lease(f names.Function, s *serving) invoke.Lease {
+// unlimited is always its activator: one hop less than the ingress. The activator
+// is told the revision by headers (it takes them off), so that the function sees
+// the caller's own Host.
+func (w *World) lease(f names.Function, name string) invoke.Lease {
+	revision := types.NamespacedName{Namespace: f.Namespace, Name: name}
 	l := invoke.Lease{
-		Address:  s.revision + "." + f.Namespace + "." + s.suffix + ":80",
-		Header:   http.Header{headerNamespace: {f.Namespace}, headerRevision: {s.revision}},
-		Ready:    w.revisions.some(types.NamespacedName{Namespace: f.Namespace, Name: s.revision}),
+		Address:  cmp.Or(w.revisions.address(revision), name+"."+f.Namespace+".svc:80"),
+		Header:   http.Header{headerNamespace: {f.Namespace}, headerRevision: {name}},
+		Ready:    w.revisions.some(revision),
 		Refusals: refusals,
 		Release:  func() {},
 	}

@@ -1,10 +1,11 @@
 package kube
 
 import (
-	"net/url"
+	"net"
 	"strings"
 	"sync"
 
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"knative.dev/pkg/apis"
@@ -20,12 +21,12 @@ type revisions struct {
 	functions map[names.Function]*serving
 	slices    map[types.NamespacedName]addresses
 	ready     map[types.NamespacedName]*readiness // by revision
+	public    map[types.NamespacedName]string     // address of a revision's own Service
 }
 
 // serving is what the Knative Service of a function says.
 type serving struct {
 	revision string        // that calls go to; "": none yet
-	suffix   string        // of the cluster's names: "svc.cluster.local"
 	failed   string        // why there is no revision, "" while it is on its way
 	changed  chan struct{} // closed when this value is no longer the last one
 }
@@ -46,14 +47,14 @@ type readiness struct {
 func newRevisions() *revisions {
 	return &revisions{
 		functions: map[names.Function]*serving{}, slices: map[types.NamespacedName]addresses{},
-		ready: map[types.NamespacedName]*readiness{},
+		ready: map[types.NamespacedName]*readiness{}, public: map[types.NamespacedName]string{},
 	}
 }
 
 // service notes a function's Knative Service.
 func (r *revisions) service(s *servingv1.Service) {
 	name := names.Function{Namespace: s.Namespace, Name: s.Name}
-	next := &serving{revision: servingRevision(s), suffix: suffix(s), changed: make(chan struct{})}
+	next := &serving{revision: servingRevision(s), changed: make(chan struct{})}
 	if c := s.Status.GetCondition(apis.ConditionReady); next.revision == "" && c.IsFalse() && s.Status.ObservedGeneration == s.Generation {
 		next.failed = strings.TrimSpace(c.Reason + ": " + c.Message)
 	}
@@ -68,7 +69,7 @@ func (r *revisions) replace(name names.Function, next *serving) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if last := r.functions[name]; last != nil {
-		if next != nil && last.revision == next.revision && last.suffix == next.suffix && last.failed == next.failed {
+		if next != nil && last.revision == next.revision && last.failed == next.failed {
 			return
 		}
 		close(last.changed)
@@ -92,21 +93,28 @@ func servingRevision(s *servingv1.Service) string {
 	return revision
 }
 
-// suffix is what the cluster's names end in, which Knative knows:
-// <name>.<namespace>.<suffix>.
-func suffix(s *servingv1.Service) string {
-	var address *apis.URL
-	if s.Status.Address != nil {
-		address = s.Status.Address.URL
+// front notes a revision's own Service. Its address is taken from here and not
+// from DNS, whose answer may be of a Service that is gone: a Function that was
+// removed and made again has the same first revision.
+func (r *revisions) front(s *corev1.Service) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if ip := s.Spec.ClusterIP; ip != "" && ip != corev1.ClusterIPNone {
+		r.public[types.NamespacedName{Namespace: s.Namespace, Name: s.Name}] = net.JoinHostPort(ip, "80")
 	}
-	if address == nil {
-		return "svc"
-	}
-	host := (*url.URL)(address).Hostname()
-	if rest, ok := strings.CutPrefix(host, s.Name+"."+s.Namespace+"."); ok {
-		return rest
-	}
-	return "svc"
+}
+
+func (r *revisions) noFront(s *corev1.Service) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.public, types.NamespacedName{Namespace: s.Namespace, Name: s.Name})
+}
+
+// address is where a revision's own Service listens, "" while it is not known.
+func (r *revisions) address(revision types.NamespacedName) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.public[revision]
 }
 
 // slice notes an EndpointSlice of a revision's private Service.

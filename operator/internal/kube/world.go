@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -24,7 +25,8 @@ import (
 // Labels that Knative gives to the Services of a revision (knative.dev/networking
 // and serving), from where Kubernetes copies them to the EndpointSlices.
 const (
-	// labelServiceType tells them apart: the private one selects the pods.
+	// labelServiceType tells them apart: the private one selects the pods, the
+	// public one is where calls go.
 	labelServiceType = "networking.internal.knative.dev/serviceType"
 	labelRevision    = "serving.knative.dev/revision"
 )
@@ -51,12 +53,16 @@ func New(cfg Config) (*World, error) {
 		return nil, errors.New("kube: the configuration is not complete")
 	}
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, servingv1.AddToScheme, discoveryv1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, corev1.AddToScheme, servingv1.AddToScheme, discoveryv1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return nil, err
 		}
 	}
 	ours, err := labels.Parse(v1alpha1.FunctionLabel)
+	if err != nil {
+		return nil, err
+	}
+	fronts, err := labels.Parse(v1alpha1.FunctionLabel + "," + labelServiceType + "=Public")
 	if err != nil {
 		return nil, err
 	}
@@ -69,6 +75,7 @@ func New(cfg Config) (*World, error) {
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
 			&servingv1.Service{}:         {Label: ours},
+			&corev1.Service{}:            {Label: fronts},
 			&discoveryv1.EndpointSlice{}: {Label: addresses},
 		},
 	})
@@ -89,6 +96,7 @@ func (w *World) Start(ctx context.Context) error {
 		{&v1alpha1.Function{}, w.onChange()},
 		{namespaceMeta(), w.onChange()},
 		{&servingv1.Service{}, on(w.revisions.service, w.revisions.noService)},
+		{&corev1.Service{}, on(w.revisions.front, w.revisions.noFront)},
 		{&discoveryv1.EndpointSlice{}, on(w.revisions.slice, w.revisions.noSlice)},
 	}
 	var synced []toolscache.InformerSynced
