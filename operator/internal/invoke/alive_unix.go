@@ -7,23 +7,36 @@ import (
 	"syscall"
 )
 
-// alive reports whether the other side has kept an unused connection open and
-// silent, by one look that does not wait.
-func alive(c net.Conn) bool {
+// pulse looks at a connection that nobody uses. It is made once for each
+// connection, so that a look allocates nothing.
+type pulse struct {
+	raw  syscall.RawConn
+	look func(fd uintptr) bool
+	open bool
+	one  [1]byte
+}
+
+// newPulse is the pulse of a connection, nil for one that cannot be looked at.
+func newPulse(c net.Conn) *pulse {
 	s, ok := c.(syscall.Conn)
 	if !ok {
-		return true
+		return nil
 	}
 	raw, err := s.SyscallConn()
 	if err != nil {
-		return false
+		return nil
 	}
-	open := false
-	err = raw.Read(func(fd uintptr) bool {
-		var one [1]byte
-		n, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		open = n <= 0 && (err == syscall.EAGAIN || err == syscall.EWOULDBLOCK)
+	p := &pulse{raw: raw}
+	p.look = func(fd uintptr) bool {
+		n, _, err := syscall.Recvfrom(int(fd), p.one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		p.open = n <= 0 && (err == syscall.EAGAIN || err == syscall.EWOULDBLOCK)
 		return true
-	})
-	return err == nil && open
+	}
+	return p
+}
+
+// alive reports whether the other side has kept the connection open and silent,
+// by one look that does not wait.
+func (p *pulse) alive() bool {
+	return p == nil || p.raw.Read(p.look) == nil && p.open
 }

@@ -63,6 +63,7 @@ func NewTransport() *Transport {
 // conn is one connection. Whoever took it out of the pool is alone with it.
 type conn struct {
 	net.Conn
+	pulse  *pulse
 	limit  io.LimitedReader // between the connection and read
 	read   *bufio.Reader
 	write  *bufio.Writer
@@ -305,7 +306,7 @@ func (t *Transport) take(ctx context.Context, address string) (*conn, error) {
 		if c == nil {
 			break
 		}
-		if time.Since(c.since) < idleTime && alive(c.Conn) {
+		if time.Since(c.since) < idleTime && c.pulse.alive() {
 			c.reused = true
 			return c, nil
 		}
@@ -315,7 +316,7 @@ func (t *Transport) take(ctx context.Context, address string) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{Conn: nc, limit: io.LimitedReader{R: nc, N: math.MaxInt64}, write: bufio.NewWriterSize(nc, 4<<10)}
+	c := &conn{Conn: nc, pulse: newPulse(nc), limit: io.LimitedReader{R: nc, N: math.MaxInt64}, write: bufio.NewWriterSize(nc, 4<<10)}
 	c.read = bufio.NewReaderSize(&c.limit, 4<<10)
 	return c, nil
 }

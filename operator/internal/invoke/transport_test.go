@@ -336,7 +336,7 @@ func TestClosedConnectionIsNotUsed(t *testing.T) {
 
 func waitClosed(t *testing.T, c net.Conn) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); alive(c); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); newPulse(c).alive(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the other side has not closed")
 		}
