@@ -3,6 +3,7 @@ package bus
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -90,9 +91,29 @@ func bucketConfig(namespace, bucket string) jetstream.StreamConfig {
 	}
 }
 
+// layoutKey is the metadata of a stream that holds the digest of what it was
+// last made to be.
+const layoutKey = "serviceful.dev/layout"
+
+// ensure makes a stream what cfg says. One that is so already is left alone: an
+// update stops the stream for a moment, and each Function of a namespace asks.
 func (l Layout) ensure(ctx context.Context, cfg jetstream.StreamConfig) error {
 	cfg.Storage, cfg.AllowDirect, cfg.Duplicates = jetstream.FileStorage, true, dedupeWindow
-	if _, err := l.Bus.js.CreateOrUpdateStream(ctx, cfg); err != nil {
+	text, err := json.Marshal(cfg)
+	if err != nil {
+		return fmt.Errorf("describing stream %q: %w", cfg.Name, err)
+	}
+	cfg.Metadata = map[string]string{layoutKey: digest(text)}
+	there, err := l.Bus.js.Stream(ctx, cfg.Name)
+	switch {
+	case err == nil && there.CachedInfo().Config.Metadata[layoutKey] == cfg.Metadata[layoutKey]:
+		return nil
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		_, err = l.Bus.js.CreateStream(ctx, cfg) // beside another Function's, which is the same
+	case err == nil:
+		_, err = l.Bus.js.UpdateStream(ctx, cfg)
+	}
+	if err != nil {
 		return fmt.Errorf("ensuring stream %q: %w", cfg.Name, err)
 	}
 	return nil
