@@ -155,7 +155,10 @@ func add(mgr ctrl.Manager, cfg Config) (*reconciler, error) {
 	}
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("function").
-		For(&v1alpha1.Function{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})). // the status is ours alone
+		// Also when its status changes, which is ours alone: a pass may compare what it
+		// finds with a status that the cache is yet to replace, write nothing, and
+		// leave what an earlier pass said. The pass that follows a write puts it right.
+		For(&v1alpha1.Function{}).
 		Owns(&servingv1.Service{}).
 		Owns(&corev1.ServiceAccount{}).
 		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.functionsOf),

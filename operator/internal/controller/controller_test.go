@@ -123,14 +123,17 @@ func TestSettled(t *testing.T) {
 	}
 }
 
-// operatorSettled waits until the operator has seen what it wrote itself.
+// operatorSettled waits until the operator has seen what it wrote itself: the
+// Function and its Knative Service.
 func (w *world) operatorSettled(fn *v1alpha1.Function) {
 	w.t.Helper()
 	w.eventually("the cache is up to date", func() bool {
-		cached := &v1alpha1.Function{}
 		w.get(fn)
-		err := w.operator.client.Get(w.t.Context(), client.ObjectKeyFromObject(fn), cached)
-		return err == nil && cached.ResourceVersion == fn.ResourceVersion
+		seen := func(live, cached client.Object) bool {
+			err := w.operator.client.Get(w.t.Context(), client.ObjectKeyFromObject(fn), cached)
+			return err == nil && cached.GetResourceVersion() == live.GetResourceVersion()
+		}
+		return seen(fn, &v1alpha1.Function{}) && seen(w.service(fn), &servingv1.Service{})
 	})
 }
 
@@ -213,6 +216,7 @@ func TestOthersChanges(t *testing.T) {
 	w.eventually("its image again", func() bool { return w.service(fn).Spec.Template.Spec.Containers[0].Image == image })
 
 	w.ready(fn)
+	w.operatorSettled(fn) // or it would put its image back once more, over what comes now
 	change(w, service, func(s *servingv1.Service) {
 		s.Annotations["serving.knative.dev/creator"] = "somebody"
 		s.Spec.Template.Spec.Containers[0].WorkingDir = "/" // as a default of the webhook would
