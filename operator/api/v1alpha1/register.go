@@ -20,6 +20,9 @@ const (
 	// Function's name. Knative and Kubernetes copy it to the objects that they
 	// make of those.
 	FunctionLabel = "serviceful.dev/function"
+	// TokenAudience is whom a function's projected token is for: the services
+	// door, and never the API server.
+	TokenAudience = "serviceful"
 	// HostAnnotation on a Namespace names the host that its routes answer on.
 	// Unset: "<namespace>.<domain>".
 	HostAnnotation = "serviceful.dev/host"

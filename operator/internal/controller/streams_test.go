@@ -214,7 +214,7 @@ func TestWithoutNATS(t *testing.T) {
 	if s := fn.Status.Triggers; !s[0].Ready || s[1].Ready || s[2].Ready {
 		t.Errorf("triggers: %+v", s)
 	}
-	w.delete(fn) // which has to wait: calls might be lost
+	w.delete(fn)                                            // which has to wait: calls might be lost
 	w.eventually("it says what it waits for", func() bool { // once the operator has seen that it is to go
 		w.reconcileFails(fn)
 		if !w.exists(fn) {

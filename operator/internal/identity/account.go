@@ -13,11 +13,9 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 
+	"github.com/serviceful/serviceful/operator/api/v1alpha1"
 	"github.com/serviceful/serviceful/operator/internal/names"
 )
-
-// Audience is whom a function's projected ServiceAccount token is for.
-const Audience = "serviceful"
 
 // Bounds of Accounts.
 const (
@@ -59,7 +57,7 @@ func NewAccounts(ctx context.Context, base string, client *http.Client) (*Accoun
 	// The document's own jwks_uri may name an address for others: the keys are read from where the document was.
 	keys := oidc.NewRemoteKeySet(oidc.ClientContext(context.WithoutCancel(ctx), &bounded), base+"/openid/v1/jwks")
 	return &Accounts{
-		verifier: oidc.NewVerifier(issuer, keys, &oidc.Config{ClientID: Audience, SupportedSigningAlgs: algorithms}),
+		verifier: oidc.NewVerifier(issuer, keys, &oidc.Config{ClientID: v1alpha1.TokenAudience, SupportedSigningAlgs: algorithms}),
 		verified: map[[sha256.Size]byte]account{},
 	}, nil
 }

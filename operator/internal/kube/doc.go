@@ -2,6 +2,6 @@
 // Functions that there are, and where each can be called.
 //
 // It watches, and never writes: Functions, the hosts of their namespaces, the
-// Knative Services that the operator made of them, and whether these have a
-// ready address. It caches nothing else. It does not know the loops that use it.
+// Knative Services that the operator made of them, and of their revisions the
+// Services and whether these have a ready address. It caches nothing else. It does not know the loops that use it.
 package kube

@@ -23,9 +23,6 @@ const (
 	// change of ours from what Knative's webhook adds to the object.
 	HashAnnotation = "serviceful.dev/rendered"
 
-	// TokenAudience is whom a function's token is for: the services door, and
-	// never the API server.
-	TokenAudience = "serviceful"
 	// tokenLifetime bounds the use of a token that leaked. The kubelet renews it
 	// when 80% have passed.
 	tokenLifetime = time.Hour

@@ -201,7 +201,7 @@ func token() corev1.Volume {
 	lifetime := seconds(tokenLifetime)
 	return corev1.Volume{Name: tokenVolume, VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
 		Sources: []corev1.VolumeProjection{{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{
-			Audience: TokenAudience, ExpirationSeconds: &lifetime, Path: tokenFile,
+			Audience: v1alpha1.TokenAudience, ExpirationSeconds: &lifetime, Path: tokenFile,
 		}}},
 	}}}
 }
