@@ -100,20 +100,20 @@ func TestSettled(t *testing.T) {
 	w.ready(fn)
 	service := w.service(fn)
 	w.operatorSettled(fn)
-	before := w.writes.Load()
+	before := len(w.writes.since(0))
 	for range 3 {
 		w.reconcile(fn)
 	}
-	if n := w.writes.Load() - before; n != 0 {
-		t.Errorf("%d writes", n)
+	if wrote := w.writes.since(before); len(wrote) != 0 {
+		t.Errorf("wrote %q", wrote)
 	}
 
 	w.stop()
 	w.operate(w.ns)
-	w.eventually("a survey", func() bool { return w.operator.ledger.facts(names.Function{Namespace: w.ns, Name: "offers"}) != nil })
+	w.surveyed(fn)
 	w.reconcile(fn)
-	if n := w.writes.Load(); n != 0 {
-		t.Errorf("%d writes after a restart", n)
+	if wrote := w.writes.since(0); len(wrote) != 0 {
+		t.Errorf("wrote after a restart: %q", wrote)
 	}
 	old, oldService := fn.DeepCopy(), service.DeepCopy()
 	w.get(fn)
@@ -123,10 +123,29 @@ func TestSettled(t *testing.T) {
 	}
 }
 
-// operatorSettled waits until the operator has seen what it wrote itself: the
-// Function and its Knative Service.
+// surveyed waits until the operator has looked at all triggers that NATS knows.
+func (w *world) surveyed(fn *v1alpha1.Function) {
+	w.t.Helper()
+	known := 0
+	for _, t := range fn.Spec.Triggers {
+		if t.HTTP == nil || t.HTTP.Async {
+			known++
+		}
+	}
+	w.eventually("a survey", func() bool {
+		seen := w.operator.ledger.facts(names.Function{Namespace: fn.Namespace, Name: fn.Name})
+		return seen != nil && len(seen.triggers) == known
+	})
+}
+
+// operatorSettled waits until a Ready Function gives the operator nothing more
+// to say: its event is out, what the survey saw is in its status, and the cache
+// has what was written, the Function and its Knative Service.
 func (w *world) operatorSettled(fn *v1alpha1.Function) {
 	w.t.Helper()
+	w.surveyed(fn)
+	w.reconcile(fn)
+	w.eventually("its event", func() bool { return slices.Contains(w.events(), "Normal Ready") })
 	w.eventually("the cache is up to date", func() bool {
 		w.get(fn)
 		seen := func(live, cached client.Object) bool {
@@ -299,10 +318,10 @@ volumeMounts:
 `)
 	w.ready(fn)
 	w.operatorSettled(fn)
-	before := w.writes.Load()
+	before := len(w.writes.since(0))
 	w.reconcile(fn)
-	if n := w.writes.Load() - before; n != 0 || w.service(fn).Generation != 1 {
-		t.Errorf("%d writes, generation %d", n, w.service(fn).Generation)
+	if wrote := w.writes.since(before); len(wrote) != 0 || w.service(fn).Generation != 1 {
+		t.Errorf("wrote %q, generation %d", wrote, w.service(fn).Generation)
 	}
 }
 

@@ -4,8 +4,9 @@ import (
 	"context"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 
@@ -51,7 +52,7 @@ type world struct {
 	bus       *bus.Bus
 	layout    bus.Layout
 	operator  *reconciler
-	writes    *atomic.Int64 // that the operator made
+	writes    *journal // what the operator wrote
 	stop      func()
 	configure func(*Config)
 }
@@ -105,10 +106,10 @@ func namespace(t *testing.T, kube client.Client) string {
 // operate starts an operator; stop, or the end of the test, ends it.
 func (w *world) operate(namespaces ...string) {
 	w.t.Helper()
-	w.writes = &atomic.Int64{}
+	w.writes = &journal{}
 	as := kubetest.User(w.t, "operator")
 	grant(w.t, w.kube, "operator")
-	as.Wrap(func(next http.RoundTripper) http.RoundTripper { return counter{next, w.writes} })
+	as.Wrap(func(next http.RoundTripper) http.RoundTripper { return w.writes.keep(next) })
 	options := Cache()
 	options.DefaultNamespaces = map[string]cache.Config{}
 	for _, ns := range namespaces {
@@ -178,18 +179,33 @@ func grant(t *testing.T, kube client.Client, user string) {
 	}
 }
 
-// counter counts what is not a mere read.
-type counter struct {
-	next   http.RoundTripper
-	writes *atomic.Int64
+// journal keeps the requests that are not mere reads.
+type journal struct {
+	mu    sync.Mutex
+	lines []string
 }
 
-func (c counter) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Method != http.MethodGet {
-		c.writes.Add(1)
-	}
-	return c.next.RoundTrip(r)
+func (j *journal) keep(next http.RoundTripper) http.RoundTripper {
+	return roundTrip(func(r *http.Request) (*http.Response, error) {
+		if r.Method != http.MethodGet {
+			j.mu.Lock()
+			j.lines = append(j.lines, r.Method+" "+r.URL.Path)
+			j.mu.Unlock()
+		}
+		return next.RoundTrip(r)
+	})
 }
+
+// since is what was written after the first n.
+func (j *journal) since(n int) []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Clone(j.lines[n:])
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // create makes a Function of a spec in YAML.
 func (w *world) create(name, spec string) *v1alpha1.Function {
