@@ -102,7 +102,7 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return fmt.Errorf("making the manager: %w", err)
 	}
-	layout := bus.Layout{Bus: b}
+	layout := bus.Layout{Bus: b, Replicas: o.replicas}
 	err = controller.Add(mgr, controller.Config{
 		Layout: layout, Remover: layout, Surveyor: layout, Domain: o.domain,
 		Settings: render.Settings{ServicesURL: o.servicesURL, MaxTimeout: o.maxTimeout},

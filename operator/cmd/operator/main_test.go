@@ -38,6 +38,7 @@ func TestRefusedFlags(t *testing.T) {
 		"--services-url=services":   "not a URL",
 		"--services-url=ftp://host": "not a URL",
 		"--max-timeout=1ms":         "less than a second",
+		"--nats-replicas=2":         "not 1, 3 or 5",
 		"--unknown":                 "unknown flag",
 	} {
 		cmd := command()

@@ -19,6 +19,7 @@ import (
 type options struct {
 	nats        string
 	credentials string
+	replicas    int
 	domain      string
 	servicesURL string
 	maxTimeout  time.Duration
@@ -32,6 +33,7 @@ type options struct {
 func (o *options) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.nats, "nats", "nats://nats:4222", "URL of NATS; several are separated by commas")
 	f.StringVar(&o.credentials, "nats-credentials", "", "file of NATS user credentials or of an nkey seed")
+	f.IntVar(&o.replicas, "nats-replicas", 1, "servers of NATS that keep each stream: 1, 3 or 5")
 	f.StringVar(&o.domain, "domain", "localhost", "a namespace's routes answer on <namespace>.<domain>; the same as the gateway's")
 	f.StringVar(&o.servicesURL, "services-url", "http://services.serviceful-system", "URL of the services door, as functions reach it")
 	f.DurationVar(&o.maxTimeout, "max-timeout", 10*time.Minute, "longest request that Knative allows, start included: max-revision-timeout-seconds of its config-defaults")
@@ -47,6 +49,8 @@ func (o *options) validate() error {
 	switch {
 	case o.nats == "":
 		return errors.New("--nats must not be empty")
+	case o.replicas != 1 && o.replicas != 3 && o.replicas != 5:
+		return fmt.Errorf("--nats-replicas %d is not 1, 3 or 5", o.replicas)
 	case o.domain == "" || strings.ToLower(o.domain) != o.domain || strings.Trim(o.domain, ".") != o.domain:
 		return fmt.Errorf("--domain %q is not a lower-case domain such as functions.example.com", o.domain)
 	case err != nil || services.Host == "" || services.Scheme != "http" && services.Scheme != "https":

@@ -102,6 +102,13 @@ func (b *Bus) Last(ctx context.Context, stream, subject string) (*envelope.Messa
 		return nil, err
 	}
 	raw, err := s.GetLastMsgForSubject(ctx, subject)
+	if errors.Is(err, nats.ErrNoResponders) { // its number of replicas may have changed, and with it whom to ask
+		b.streams.Delete(stream)
+		if s, err = b.stream(ctx, stream); err != nil {
+			return nil, err
+		}
+		raw, err = s.GetLastMsgForSubject(ctx, subject)
+	}
 	if err != nil {
 		return nil, explain(fmt.Sprintf("reading %q", subject), err)
 	}

@@ -33,6 +33,10 @@ type Layout struct {
 	Bus     *Bus
 	Mailbox bool          // keep what was mailed in a stream of its own: the laptop
 	AckWait time.Duration // of the consumers; default AckWait
+
+	// Replicas is how many servers keep each stream: 1, 3 or 5, no more than there
+	// are; default 1. A change is made at the next Apply.
+	Replicas int
 }
 
 // Apply brings NATS to what a snapshot needs: streams, buckets and consumers.
@@ -97,8 +101,11 @@ const layoutKey = "serviceful.dev/layout"
 
 // ensure makes a stream what cfg says. One that is so already is left alone: an
 // update stops the stream for a moment, and each Function of a namespace asks.
+// Any of several replicas would answer a direct read, also one that does not
+// have yet what was just stored: then the leader is asked instead.
 func (l Layout) ensure(ctx context.Context, cfg jetstream.StreamConfig) error {
-	cfg.Storage, cfg.AllowDirect, cfg.Duplicates = jetstream.FileStorage, true, dedupeWindow
+	cfg.Replicas = max(l.Replicas, 1)
+	cfg.Storage, cfg.AllowDirect, cfg.Duplicates = jetstream.FileStorage, cfg.Replicas == 1, dedupeWindow
 	text, err := json.Marshal(cfg)
 	if err != nil {
 		return fmt.Errorf("describing stream %q: %w", cfg.Name, err)

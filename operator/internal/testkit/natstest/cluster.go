@@ -1,0 +1,133 @@
+package natstest
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"github.com/serviceful/serviceful/operator/internal/bus"
+)
+
+// Cluster is servers that know each other, on this machine's loopback and on
+// disk.
+type Cluster struct {
+	tb      testing.TB
+	dir     string
+	routes  []*url.URL
+	servers []*server.Server // nil: it is down
+}
+
+// startTimeout bounds the wait for a server, and for the servers to agree.
+const startTimeout = time.Minute
+
+// StartCluster starts servers that end with the test.
+func StartCluster(tb testing.TB, size int) *Cluster {
+	tb.Helper()
+	c := &Cluster{tb: tb, dir: tb.TempDir(), servers: make([]*server.Server, size)}
+	for range size {
+		c.routes = append(c.routes, &url.URL{Scheme: "nats", Host: freeAddress(tb)})
+	}
+	tb.Cleanup(func() {
+		for i := range c.servers {
+			c.Stop(i)
+		}
+	})
+	for i := range size {
+		c.Start(i)
+	}
+	c.Settled()
+	return c
+}
+
+func freeAddress(tb testing.TB) string {
+	tb.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// Start starts server i.
+func (c *Cluster) Start(i int) {
+	c.tb.Helper()
+	_, port, err := net.SplitHostPort(c.routes[i].Host)
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+	o := &server.Options{
+		ServerName: fmt.Sprintf("n%d", i), Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
+		JetStream: true, StoreDir: filepath.Join(c.dir, fmt.Sprint(i)), JetStreamMaxStore: 1 << 30, JetStreamMaxMemory: 16 << 20,
+		MaxPayload: bus.MaxPayload, JetStreamLimits: server.JSLimitOpts{DefaultMaxConsumers: 10_000},
+		Routes:  c.routes,
+		Cluster: server.ClusterOpts{Name: "serviceful", Host: "127.0.0.1"},
+	}
+	if _, err := fmt.Sscan(port, &o.Cluster.Port); err != nil {
+		c.tb.Fatal(err)
+	}
+	s, err := server.NewServer(o)
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+	s.Start()
+	c.servers[i] = s
+	if !s.ReadyForConnections(startTimeout) {
+		c.tb.Fatalf("server %d is not ready", i)
+	}
+}
+
+// Settled waits until the servers that run have a leader, and know all that they
+// should.
+func (c *Cluster) Settled() {
+	c.tb.Helper()
+	for end := time.Now().Add(startTimeout); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		led, healthy := false, true
+		for _, s := range c.servers {
+			if s != nil {
+				led = led || s.JetStreamIsLeader()
+				healthy = healthy && s.Healthz(nil).Error == ""
+			}
+		}
+		if led && healthy {
+			return
+		}
+	}
+	c.tb.Fatal("the servers do not agree")
+}
+
+// Stop ends server i. Its files stay.
+func (c *Cluster) Stop(i int) {
+	if s := c.servers[i]; s != nil {
+		s.Shutdown()
+		s.WaitForShutdown()
+		c.servers[i] = nil
+	}
+}
+
+// Connect is a connection to the servers that run, which finds the others.
+func (c *Cluster) Connect() *bus.Bus {
+	c.tb.Helper()
+	var urls string
+	for _, s := range c.servers {
+		if s != nil {
+			urls += s.ClientURL() + ","
+		}
+	}
+	nc, err := nats.Connect(urls[:len(urls)-1], nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+	c.tb.Cleanup(nc.Close)
+	b, err := bus.New(nc)
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+	return b
+}
