@@ -25,6 +25,7 @@ beyond this machine, or is reached from there. It needs Linux and root.
 usage: ./hack/cluster/cluster COMMAND
 
   up               build what is not built yet, clear what a killed cluster left, start a new one
+  check            say whether this machine can run it, and change nothing
   down             stop the cluster; nothing of it stays but its logs
   status           say how every component and every pod is
   load FILE...     import image archives (tar) or OCI layout folders into the node's containerd
@@ -56,6 +57,7 @@ type command struct {
 
 var commands = []command{
 	{"up", false, cluster.up},
+	{"check", false, cluster.check},
 	{"down", false, cluster.down},
 	{"status", false, cluster.status},
 	{"load", false, cluster.load},

@@ -147,37 +147,3 @@ func (c cluster) kubectlCommand(ctx context.Context, args []string) (*exec.Cmd, 
 	return exec.CommandContext(ctx, filepath.Join(programs, "kubectl"),
 		append([]string{"--kubeconfig=" + c.node.Kubeconfig()}, args...)...), nil
 }
-
-// debian names the package of each command that the node needs of the host.
-var debian = map[string]string{
-	"runc": "runc", "iptables": "iptables", "conntrack": "conntrack", "ipset": "ipset",
-	"ethtool": "ethtool", "socat": "socat", "ip": "iproute2", "/usr/lib/cni/bridge": "containernetworking-plugins",
-}
-
-// install brings the Debian packages that are missing.
-func install(ctx context.Context) error {
-	var missing []string
-	for command, pkg := range debian {
-		if _, err := exec.LookPath(command); err != nil {
-			missing = append(missing, pkg)
-		}
-	}
-	if len(missing) == 0 {
-		return nil
-	}
-	if _, err := exec.LookPath("apt-get"); err != nil {
-		return fmt.Errorf("the node needs these Debian packages or their like: %s", strings.Join(missing, " "))
-	}
-	fmt.Fprintln(os.Stderr, "installing", strings.Join(missing, ", "))
-	for _, args := range [][]string{
-		{"update", "-qq"},
-		append([]string{"install", "-y", "-qq", "--no-install-recommends"}, missing...),
-	} {
-		cmd := exec.CommandContext(ctx, "apt-get", args...)
-		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("installing packages: %w\n%s", err, out)
-		}
-	}
-	return nil
-}

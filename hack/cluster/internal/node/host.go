@@ -57,6 +57,16 @@ func (n Node) AwaitAPI(ctx context.Context) error {
 
 // startInit starts this program as the first process of new namespaces, lays
 // the link to it and then lets it go on.
+// namespaces are those that are the node's own.
+const namespaces = syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS
+
+// CheckNamespaces makes the namespaces of a node and leaves them again.
+func CheckNamespaces(ctx context.Context) error {
+	cmd := exec.CommandContext(ctx, "true")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: namespaces}
+	return cmd.Run()
+}
+
 func (n Node) startInit(self string) error {
 	log, err := os.OpenFile(n.logFile("node"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -72,9 +82,8 @@ func (n Node) startInit(self string) error {
 	cmd := exec.Command(self, "init", n.State, n.Images, n.Programs)
 	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = "/", log, log, []*os.File{waiting}
 	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Setsid: true,
-		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET |
-			syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS,
+		Setsid:     true,
+		Cloneflags: namespaces,
 	}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("making namespaces: %w", err)
