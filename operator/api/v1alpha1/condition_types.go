@@ -58,6 +58,11 @@ const (
 	ReasonQueueTaken = "QueueTaken"
 	// ReasonInvalidFilter is used when an event filter cannot be compiled.
 	ReasonInvalidFilter = "InvalidFilter"
+	// ReasonInvalidStart is used when a startFrom is a day that there is not.
+	ReasonInvalidStart = "InvalidStart"
+	// ReasonPaused is used for a trigger that is paused: it is as it should be, and
+	// calls nothing.
+	ReasonPaused = "Paused"
 	// ReasonConsumerLimit is used when NATS refuses one more consumer.
 	ReasonConsumerLimit = "ConsumerLimit"
 	// ReasonEventsAtRisk is used when the oldest pending event has passed half

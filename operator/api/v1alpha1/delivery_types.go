@@ -16,6 +16,12 @@ const (
 	BackoffExponential BackoffPolicy = "exponential"
 )
 
+// What startFrom may be beside a time.
+const (
+	StartNew = "New"
+	StartAll = "All"
+)
+
 // Delivery says how a trigger's calls are retried and bounded. retry,
 // backoffPolicy, backoffDelay, timeout and retryAfterMax have the names and the
 // meaning of Knative Eventing's DeliverySpec. Durations of those fields are ISO
@@ -75,11 +81,13 @@ type Delivery struct {
 	// +kubebuilder:validation:MaxLength=20
 	// +kubebuilder:validation:XValidation:rule="false",message="delivery.orderBy is not supported yet"
 	OrderBy *string `json:"orderBy,omitempty"`
-	// StartFrom is where a new trigger starts in the event log: New, All or an
-	// RFC 3339 time. Unset: New. Not supported yet.
+	// StartFrom is where a new trigger starts in the event log: with what is
+	// published from now on (New), with all that the log has (All; it keeps 7
+	// days), or with what was stored at an RFC 3339 time or later. It is read when
+	// the trigger is made, and cannot be changed. Unset: New.
 	// +optional
 	// +kubebuilder:validation:MaxLength=40
-	// +kubebuilder:validation:XValidation:rule="false",message="delivery.startFrom is not supported yet"
+	// +kubebuilder:validation:XValidation:rule=`self in ["New", "All"] || self.matches(r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$")`,message="must be New, All or an RFC 3339 time such as 2026-01-31T12:00:00Z"
 	StartFrom *string `json:"startFrom,omitempty"`
 	// OnSuccess gets the outcome of a call that succeeded. Not supported yet.
 	// +optional

@@ -6,6 +6,8 @@ package v1alpha1
 // +kubebuilder:validation:ExactlyOneOf=http;event;schedule;object;keyValue;queue
 // +kubebuilder:validation:XValidation:rule="!has(self.http) || !has(self.path)",message="an http trigger gets the caller's own path: write spec.triggers[].http.path only",fieldPath=".path"
 // +kubebuilder:validation:XValidation:rule="!has(self.http) || self.http.async || !has(self.delivery)",message="a synchronous http trigger has no delivery, because nothing is retried: set http.async to true or remove delivery",fieldPath=".delivery"
+// +kubebuilder:validation:XValidation:rule="has(self.event) || !has(self.delivery) || !has(self.delivery.startFrom)",message="only an event trigger has a log to start from: remove startFrom",fieldPath=".delivery.startFrom"
+// +kubebuilder:validation:XValidation:rule="!has(self.event) || !has(oldSelf.event) || (has(self.delivery) && has(self.delivery.startFrom) ? self.delivery.startFrom : 'New') == (has(oldSelf.delivery) && has(oldSelf.delivery.startFrom) ? oldSelf.delivery.startFrom : 'New')",message="startFrom is where a new trigger starts and cannot be changed: give the trigger another name",fieldPath=".delivery"
 type Trigger struct {
 	// Name of the trigger, unique in the Function.
 	// +required
@@ -13,9 +15,10 @@ type Trigger struct {
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:XValidation:rule=`self.matches(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")`,message="must be lower-case letters, digits and '-', starting and ending with a letter or a digit"
 	Name string `json:"name"`
-	// Paused stops the calls; what arrives meanwhile waits. Not supported yet.
+	// Paused stops the calls; what arrives meanwhile waits, and its maxAge counts
+	// from the resumption at the earliest. A synchronous request is answered 503.
+	// Default: false.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="!self",message="paused triggers are not supported yet"
 	Paused bool `json:"paused,omitempty"`
 	// Path is where the function is POSTed what the source delivers; not for
 	// http triggers. Unset: "/".

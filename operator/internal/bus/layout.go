@@ -1,7 +1,6 @@
 package bus
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -122,21 +121,6 @@ func (l Layout) ensure(ctx context.Context, cfg jetstream.StreamConfig) error {
 	}
 	if err != nil {
 		return fmt.Errorf("ensuring stream %q: %w", cfg.Name, err)
-	}
-	return nil
-}
-
-func (l Layout) ensureConsumer(ctx context.Context, s *wiring.Subscription) error {
-	cfg := jetstream.ConsumerConfig{
-		Durable: s.Consumer, FilterSubjects: s.Filters,
-		AckPolicy: jetstream.AckExplicitPolicy, AckWait: cmp.Or(l.AckWait, AckWait), MaxAckPending: s.Concurrency,
-		MaxDeliver: -1, MaxWaiting: 128, DeliverPolicy: jetstream.DeliverAllPolicy,
-	}
-	if s.Stream == names.Events(s.Function.Namespace) {
-		cfg.DeliverPolicy = jetstream.DeliverNewPolicy
-	}
-	if _, err := l.Bus.js.CreateOrUpdateConsumer(ctx, s.Stream, cfg); err != nil {
-		return fmt.Errorf("ensuring consumer %q of stream %q: %w", s.Consumer, s.Stream, err)
 	}
 	return nil
 }

@@ -38,6 +38,7 @@ type TriggerState struct {
 	InFlight int64     // messages that are being called
 	Settled  time.Time // when one was last settled; zero if the server does not know
 	AtRisk   bool      // the oldest that waits has passed half of the time it is kept
+	Late     bool      // it was to start before the log began
 }
 
 // Namespaces is Bus.Namespaces.
@@ -85,6 +86,7 @@ func (l Layout) surveyConsumers(ctx context.Context, s *Survey, name, namespace 
 			t.Settled = *last
 		}
 		if name == names.Events(namespace) {
+			t.Late = late(stream.CachedInfo(), info)
 			if t.AtRisk, err = atRisk(ctx, stream, info, now.Add(-eventsKept/2)); err != nil {
 				return err
 			}
@@ -117,6 +119,12 @@ func (l Layout) addSchedules(ctx context.Context, s *Survey, name, namespace str
 			}
 		}
 	})
+}
+
+// late says whether a consumer was to start before the log that it found.
+func late(stream *jetstream.StreamInfo, info *jetstream.ConsumerInfo) bool {
+	from := info.Config.OptStartTime
+	return from != nil && (from.Before(stream.Created) || from.Before(info.Created.Add(-eventsKept)))
 }
 
 // atRisk says whether the oldest event that a consumer has not settled was

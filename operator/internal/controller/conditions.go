@@ -49,6 +49,12 @@ func (r *reconciler) observeTriggers(p *pass) {
 		t.Name, t.Ready, t.Reason, t.Message = spec.Name, true, v1alpha1.ReasonReady, ""
 		count(&t, seen)
 		async := spec.HTTP == nil || spec.HTTP.Async
+		switch {
+		case spec.Paused:
+			t.Reason, t.Message = v1alpha1.ReasonPaused, "it is paused: what arrives waits"
+		case seen != nil && seen.triggers[t.Name].Late:
+			t.Message = "its startFrom lies before the event log: it started with the oldest event there was"
+		}
 		if reason, message := p.trouble(&t, async, settledFor, seen); reason != "" {
 			t.Ready, t.Reason, t.Message = false, reason, message
 		}
@@ -112,7 +118,7 @@ func total(fn *v1alpha1.Function, seen *facts) {
 // concludeTriggers makes one condition of all triggers: the first that is wrong,
 // else the first that is not known yet.
 func concludeTriggers(fn *v1alpha1.Function) {
-	status, reason, message := metav1.ConditionTrue, v1alpha1.ReasonReady, "every trigger calls the function"
+	status, reason, message := metav1.ConditionTrue, v1alpha1.ReasonReady, "every trigger that is not paused calls the function"
 	for _, t := range fn.Status.Triggers {
 		switch {
 		case t.Ready || status == metav1.ConditionFalse:

@@ -59,7 +59,7 @@ func plan(wired *wiring.Snapshot, name names.Function) planned {
 		switch sub.Function {
 		case name:
 			out.consumers = append(out.consumers, sub)
-			fmt.Fprintln(&key, sub.Key(), sub.Filters, sub.Concurrency)
+			fmt.Fprintln(&key, sub.Key(), sub.Filters, sub.Concurrency, sub.Paused)
 		case names.Function{Namespace: name.Namespace}:
 			out.streams.Subscriptions = append(out.streams.Subscriptions, sub)
 		}

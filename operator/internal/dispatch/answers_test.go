@@ -272,10 +272,31 @@ func (c copies) Store(_ context.Context, m *envelope.Message) (bus.Stored, error
 	return bus.Stored{}, nil
 }
 
+// calling is a source whose triggers call since a given time.
+type calling struct {
+	dispatch.Source
+	since time.Time
+}
+
+func (c calling) Since(context.Context, string, string) (time.Time, error) { return c.since, nil }
+
+// What is older than maxAge is due only since its trigger calls.
+func TestDueSinceItsTriggerCalls(t *testing.T) {
+	r := newRig(t, status(200), []v1alpha1.Trigger{onCall("redeem", quick())})
+	m := envelope.Call(offers, "redeem", "1", envelope.Request{Method: "POST", Target: "/redeem/1"}, nil)
+	p := envelope.Progress{Origin: "1", First: time.Now().Add(-delivery.DefaultMaxAge - time.Hour)}
+	r.store(envelope.Retry(m, m.Subject, p, time.Now()))
+	r.settled()
+	r.wantCalls(1)
+	r.wantDead("redeem", end{})
+}
+
 // What passes maxAge while it is put off is dead with its last answer's status.
 func TestOverdueTellsTheLastTry(t *testing.T) {
 	taken := make(chan *envelope.Message, 1)
-	r := newRig(t, status(503), []v1alpha1.Trigger{onCall("redeem", quick())}, func(r *rig) { r.config.Keeper = copies{r.config.Keeper, taken} })
+	r := newRig(t, status(503), []v1alpha1.Trigger{onCall("redeem", quick())}, func(r *rig) {
+		r.config.Keeper, r.config.Source = copies{r.config.Keeper, taken}, calling{r.config.Source, time.Time{}}
+	})
 	r.accept("1")
 	m := <-taken
 	m.Subject = names.Unschedule(m.Subject)

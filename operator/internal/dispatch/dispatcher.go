@@ -24,9 +24,11 @@ type World interface {
 	Acquire(ctx context.Context, f names.Function) (invoke.Lease, error)
 }
 
-// Source hands out the messages of a durable consumer.
+// Source hands out the messages of a durable consumer, and knows since when the
+// consumer calls.
 type Source interface {
 	Consume(ctx context.Context, stream, consumer string, max int, handle func(*bus.Delivered)) (stop func(), err error)
+	Since(ctx context.Context, stream, consumer string) (time.Time, error)
 }
 
 // Keeper stores what a settled message leaves behind.

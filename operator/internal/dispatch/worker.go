@@ -143,12 +143,23 @@ func (w *worker) deliver(waiting, calling context.Context, d *bus.Delivered) {
 	end := ending{progress: p}
 	m := delivery.Message{Attempts: p.Attempts, Tries: p.Tries, Due: p.First, Problem: p.Last.Problem}
 	verdict, overdue := delivery.Overdue(sub.Policy, m, time.Now())
+	if overdue { // unless its trigger is newer, or was paused
+		since, err := w.cfg.Source.Since(calling, sub.Stream, sub.Consumer)
+		if err != nil {
+			_ = d.PutBack(busyPause)
+			return
+		}
+		if since.After(m.Due) {
+			m.Due = since
+			verdict, overdue = delivery.Overdue(sub.Policy, m, time.Now())
+		}
+	}
 	if overdue {
 		end.verdict = verdict
 		w.settle(calling, d, sub, end)
 		return
 	}
-	outcome, err := w.call(waiting, calling, d, sub, &end)
+	outcome, err := w.call(waiting, calling, d, sub, m.Due, &end)
 	switch {
 	case err != nil && waiting.Err() != nil:
 		_ = d.Release() // a lost one is delivered again after AckWait

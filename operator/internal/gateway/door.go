@@ -128,6 +128,9 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request) error {
 		return serve.NewProblem(http.StatusNotFound, "no-such-route", "no function has a route for %s %s", r.Method, path)
 	}
 	clean(r.Header)
+	if rt.Paused && !rt.Async {
+		return serve.NewProblem(http.StatusServiceUnavailable, "trigger-paused", "trigger %q of function %s is paused", rt.Trigger, rt.Function)
+	}
 	if rt.Async {
 		return d.accept(w, r, rt, paramMap(params))
 	}

@@ -41,6 +41,36 @@ func TestAPIServerSaysTheSame(t *testing.T) {
 	}
 }
 
+// TestAPIServerRefusesChanges changes what is there.
+func TestAPIServerRefusesChanges(t *testing.T) {
+	kube, err := client.New(kubetest.Admin(t), client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range changeRules {
+		t.Run(name, func(t *testing.T) {
+			old := newObject(t, "changed", c.old)
+			if err := kube.Create(t.Context(), old); err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				if err := kube.Delete(t.Context(), old); err != nil {
+					t.Error(err)
+				}
+			}()
+			changed := newObject(t, "changed", c.spec)
+			changed.SetResourceVersion(old.GetResourceVersion())
+			if err := kube.Update(t.Context(), changed, client.DryRunAll); !says(err, c.field, c.message) {
+				t.Errorf("got %v, want %s: ... %s", err, c.field, c.message)
+			}
+			old.SetAnnotations(map[string]string{"a": "b"})
+			if err := kube.Update(t.Context(), old, client.DryRunAll); err != nil {
+				t.Errorf("another change: %v", err)
+			}
+		})
+	}
+}
+
 func newObject(t *testing.T, name, spec string) *unstructured.Unstructured {
 	t.Helper()
 	o := &unstructured.Unstructured{}

@@ -97,7 +97,6 @@ var specRules = map[string]ruleCase{
 	"trigger of objects":      {trigger("object: {store: a}"), "spec.triggers[0].object", "object triggers are not supported yet"},
 	"trigger of keys":         {trigger("keyValue: {bucket: a}"), "spec.triggers[0].keyValue", "keyValue triggers are not supported yet"},
 	"trigger of a queue":      {trigger("queue: {name: a}"), "spec.triggers[0].queue", "queue triggers are not supported yet"},
-	"paused trigger":          {trigger("paused: true, http: {path: /}"), "spec.triggers[0].paused", "paused triggers are not supported yet"},
 	"path syntax":             {trigger("path: 'a?b', event: {types: [a]}"), "spec.triggers[0].path", "must be an absolute URL path without a query, such as /events/joined"},
 	"path of an http trigger": {trigger("path: /a, http: {path: /}"), "spec.triggers[0].path", "an http trigger gets the caller's own path: write spec.triggers[].http.path only"},
 	"delivery of a sync call": {trigger("delivery: {}, http: {path: /}"), "spec.triggers[0].delivery", "a synchronous http trigger has no delivery, because nothing is retried: set http.async to true or remove delivery"},
@@ -119,11 +118,22 @@ var specRules = map[string]ruleCase{
 	"maxAge too short":        {deliver("maxAge: 0s"), "spec.triggers[0].delivery.maxAge", maxAge},
 	"delivery batch":          {deliver("batch: {size: 2}"), "spec.triggers[0].delivery.batch", "delivery.batch is not supported yet"},
 	"delivery orderBy":        {deliver("orderBy: subject"), "spec.triggers[0].delivery.orderBy", "delivery.orderBy is not supported yet"},
-	"delivery startFrom":      {deliver("startFrom: All"), "spec.triggers[0].delivery.startFrom", "delivery.startFrom is not supported yet"},
+	"startFrom syntax":        {deliver("startFrom: yesterday"), "spec.triggers[0].delivery.startFrom", "must be New, All or an RFC 3339 time such as 2026-01-31T12:00:00Z"},
+	"startFrom of a call":     {trigger("http: {path: /, async: true}, delivery: {startFrom: All}"), "spec.triggers[0].delivery.startFrom", "only an event trigger has a log to start from: remove startFrom"},
 	"delivery onSuccess":      {deliver("onSuccess: {queue: a}"), "spec.triggers[0].delivery.onSuccess", "delivery.onSuccess is not supported yet"},
 	"delivery onFailure":      {deliver("onFailure: {queue: a}"), "spec.triggers[0].delivery.onFailure", "delivery.onFailure is not supported yet"},
 	"destination of nothing":  {deliver("onFailure: {}"), "spec.triggers[0].delivery.onFailure", "exactly one of the fields in [eventType queue] must be set"},
 }
+
+// changeRules are refused as a change of what is there: only an API server knows
+// that.
+var changeRules = map[string]struct{ old, spec, field, message string }{
+	"startFrom added":   {event(""), deliver("startFrom: All"), "spec.triggers[0].delivery", start},
+	"startFrom changed": {deliver("startFrom: All"), deliver("startFrom: 2026-01-31T12:00:00Z"), "spec.triggers[0].delivery", start},
+	"startFrom removed": {deliver("startFrom: All"), event(""), "spec.triggers[0].delivery", start},
+}
+
+const start = "startFrom is where a new trigger starts and cannot be changed: give the trigger another name"
 
 const nameRule = "metadata.name must be at most 50 lower-case letters, digits and '-', starting with a letter and ending with a letter or a digit"
 
@@ -161,6 +171,9 @@ func TestNameRule(t *testing.T) {
 // TestEveryRuleHasACase fails when the definition gains a rule that no test knows.
 func TestEveryRuleHasACase(t *testing.T) {
 	tested := map[string]bool{nameRule: true}
+	for _, c := range changeRules {
+		tested[c.message] = true
+	}
 	for _, c := range specRules {
 		tested[c.message] = true
 	}

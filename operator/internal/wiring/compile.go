@@ -117,7 +117,8 @@ func (c *compiler) problem(fn *v1alpha1.Function, i int, field, reason, format s
 func (c *compiler) http(fn *v1alpha1.Function, f names.Function, i int) {
 	t := &fn.Spec.Triggers[i]
 	r := &Route{
-		Function: f, Trigger: t.Name, Path: t.HTTP.Path, Methods: t.HTTP.Methods, Async: t.HTTP.Async, Timeout: timeout(fn),
+		Function: f, Trigger: t.Name, Path: t.HTTP.Path, Methods: t.HTTP.Methods, Async: t.HTTP.Async,
+		Paused: t.Paused, Timeout: timeout(fn),
 	}
 	patterns, err := patterns(r)
 	if err != nil {

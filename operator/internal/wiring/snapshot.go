@@ -61,6 +61,7 @@ type Route struct {
 	Path     string
 	Methods  []string // empty: any
 	Async    bool
+	Paused   bool // a synchronous one answers that it is
 	Timeout  time.Duration
 }
 
@@ -77,7 +78,15 @@ type Subscription struct {
 	Concurrency int      // messages in flight over all dispatchers
 	Policy      delivery.Policy
 	Match       func(*event.Event) bool // nil: every event
+	Start       Start                   // of an event trigger
+	Paused      bool                    // the consumer hands nothing out
 	Held        bool                    // it keeps its messages and is not called
+}
+
+// Start is where a new event trigger starts in the log; zero: with what comes.
+type Start struct {
+	All  bool      // with all that is there
+	Time time.Time // with what was stored then or later
 }
 
 // Key names a subscription in its stream's namespace.

@@ -46,6 +46,7 @@ func callSubscription(fn *v1alpha1.Function, f names.Function, t *v1alpha1.Trigg
 		Filters:     []string{names.CallFilter(f, t.Name)},
 		Concurrency: concurrency(fn, t),
 		Policy:      policy(fn, t, delivery.Call),
+		Paused:      t.Paused,
 	}
 }
 
@@ -65,7 +66,11 @@ func (c *compiler) event(fn *v1alpha1.Function, f names.Function, i int) {
 		Concurrency: concurrency(fn, t),
 		Policy:      policy(fn, t, delivery.Event),
 		Match:       match,
+		Paused:      t.Paused,
 		Held:        err != nil,
+	}
+	if s.Start, err = start(t); err != nil {
+		c.problem(fn, i, "delivery.startFrom", v1alpha1.ReasonInvalidStart, "it starts with new events: startFrom %q: %v", *t.Delivery.StartFrom, err)
 	}
 	if s.Path == "" {
 		s.Path = "/"
@@ -123,6 +128,21 @@ func iso8601(s *string, unset time.Duration) time.Duration {
 		return unset
 	}
 	return d
+}
+
+func start(t *v1alpha1.Trigger) (Start, error) {
+	if t.Delivery == nil || t.Delivery.StartFrom == nil {
+		return Start{}, nil
+	}
+	switch from := *t.Delivery.StartFrom; from {
+	case v1alpha1.StartNew:
+		return Start{}, nil
+	case v1alpha1.StartAll:
+		return Start{All: true}, nil
+	default:
+		at, err := time.Parse(time.RFC3339Nano, from)
+		return Start{Time: at}, err
+	}
 }
 
 func timeout(fn *v1alpha1.Function) time.Duration {

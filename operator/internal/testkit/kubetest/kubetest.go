@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/client-go/rest"
@@ -70,6 +71,9 @@ func User(tb testing.TB, name string) *rest.Config {
 	return user.Config()
 }
 
+// startTimeout bounds the start of the API server, and its end.
+const startTimeout = 3 * time.Minute
+
 func run() error {
 	functions := &apiextensionsv1.CustomResourceDefinition{}
 	if err := yaml.Unmarshal(crd.Functions, functions); err != nil {
@@ -86,6 +90,8 @@ func run() error {
 			filepath.Join(knative, "config/core/300-resources/revision.yaml"),
 		},
 		ErrorIfCRDPathMissing: true,
+		// envtest's own 20 s are too few where several packages start one at once.
+		ControlPlaneStartTimeout: startTimeout, ControlPlaneStopTimeout: startTimeout,
 	}
 	if admin, err = server.Start(); err != nil {
 		return fmt.Errorf("starting the API server: %w", err)

@@ -1,0 +1,98 @@
+package bus
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/serviceful/serviceful/operator/internal/names"
+	"github.com/serviceful/serviceful/operator/internal/wiring"
+)
+
+// resumedKey is the metadata of a consumer that holds when it was last resumed.
+const resumedKey = "serviceful.dev/resumed"
+
+// paused is how long a consumer is paused that the spec says to pause: until the
+// spec says otherwise.
+const paused = 100 * 365 * 24 * time.Hour
+
+// ensureConsumer makes a trigger's consumer as its subscription says. Where it
+// starts is read when it is made: the server does not change that afterwards.
+func (l Layout) ensureConsumer(ctx context.Context, s *wiring.Subscription) error {
+	if err := l.bringConsumer(ctx, s); err != nil {
+		return fmt.Errorf("ensuring consumer %q of stream %q: %w", s.Consumer, s.Stream, err)
+	}
+	return nil
+}
+
+func (l Layout) bringConsumer(ctx context.Context, s *wiring.Subscription) error {
+	cfg := l.consumerConfig(s)
+	there, err := l.Bus.js.Consumer(ctx, s.Stream, s.Consumer)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		if s.Paused {
+			until := time.Now().Add(paused)
+			cfg.PauseUntil = &until
+		}
+		_, err = l.Bus.js.CreateOrUpdateConsumer(ctx, s.Stream, cfg) // beside another pass, which makes the same
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	info := there.CachedInfo()
+	cfg.DeliverPolicy, cfg.OptStartTime = info.Config.DeliverPolicy, info.Config.OptStartTime
+	cfg.Metadata = maps.Clone(info.Config.Metadata)
+	resume := info.Paused && !s.Paused
+	if resume { // noted first: what is handed out after the resumption is due since then
+		if cfg.Metadata == nil {
+			cfg.Metadata = map[string]string{}
+		}
+		cfg.Metadata[resumedKey] = time.Now().UTC().Format(time.RFC3339Nano)
+	}
+	if _, err := l.Bus.js.UpdateConsumer(ctx, s.Stream, cfg); err != nil {
+		return err
+	}
+	switch {
+	case resume:
+		_, err = l.Bus.js.ResumeConsumer(ctx, s.Stream, s.Consumer)
+	case s.Paused && !info.Paused:
+		_, err = l.Bus.js.PauseConsumer(ctx, s.Stream, s.Consumer, time.Now().Add(paused))
+	}
+	return err
+}
+
+func (l Layout) consumerConfig(s *wiring.Subscription) jetstream.ConsumerConfig {
+	cfg := jetstream.ConsumerConfig{
+		Durable: s.Consumer, FilterSubjects: s.Filters,
+		AckPolicy: jetstream.AckExplicitPolicy, AckWait: cmp.Or(l.AckWait, AckWait), MaxAckPending: s.Concurrency,
+		MaxDeliver: -1, MaxWaiting: 128, DeliverPolicy: jetstream.DeliverAllPolicy,
+	}
+	switch {
+	case s.Stream != names.Events(s.Function.Namespace) || s.Start.All:
+	case s.Start.Time.IsZero():
+		cfg.DeliverPolicy = jetstream.DeliverNewPolicy
+	default:
+		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &s.Start.Time
+	}
+	return cfg
+}
+
+// Since is when a trigger began to call: when its consumer was made, or last
+// resumed. What was stored before is due since then.
+func (b *Bus) Since(ctx context.Context, stream, consumer string) (time.Time, error) {
+	c, err := b.js.Consumer(ctx, stream, consumer)
+	if err != nil {
+		return time.Time{}, explain(fmt.Sprintf("looking up consumer %q of %q", consumer, stream), err)
+	}
+	info := c.CachedInfo()
+	resumed, err := time.Parse(time.RFC3339Nano, info.Config.Metadata[resumedKey])
+	if err != nil || resumed.Before(info.Created) {
+		return info.Created, nil
+	}
+	return resumed, nil
+}
