@@ -37,13 +37,13 @@ func run() error {
 	}
 	mux := http.NewServeMux()
 	for pattern, handle := range map[string]func(http.ResponseWriter, *http.Request) error{
-		"/version":           s.answerVersion,
-		"POST /work/{id}":    s.work,
-		"POST /doomed/{id}":  s.fail,
-		"POST /publish/{id}": s.publish,
-		"POST /events":       s.event,
-		"GET /values/{key}":  s.get,
-		"PUT /values/{key}":  s.put,
+		"/version":                     s.answerVersion,
+		"POST /work/{id}":              s.work,
+		"POST /doomed/{id}":            s.fail,
+		"POST /publish/{id}":           s.publish,
+		"POST /events":                 s.event,
+		"GET /{function}/values/{key}": s.get,
+		"PUT /{function}/values/{key}": s.put,
 	} {
 		mux.Handle(pattern, serviceful.Handle(handle))
 	}
