@@ -36,8 +36,7 @@ func TestJoin(t *testing.T) {
 	t.Parallel()
 	s := newSpace(t)
 	sink := mailServer(s)
-	quick := strings.ReplaceAll(s.functions(), "  triggers:", "  scale: {idle: 6s}\n  triggers:")
-	s.apply(quick, "membership", "offers", "notifications")
+	s.apply(s.quick(), "membership", "offers", "notifications")
 	s.eventually("all functions are at zero", func() bool { return s.pods() == 0 })
 
 	var member struct{ Number string }

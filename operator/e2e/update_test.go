@@ -83,7 +83,7 @@ func (s *space) restart(part string) {
 // new to it, and by the Lease, which it holds.
 func TestOperatorRestart(t *testing.T) {
 	s := newSpace(t)
-	s.apply(s.functions(), "membership", "offers", "notifications")
+	s.apply(s.quick(), "membership", "offers", "notifications")
 	versions := func() string {
 		return s.kubectl("", "-n", s.name, "get", "functions,ksvc", "-o", `jsonpath={range .items[?(@.metadata.name!="late")]}{.kind}/{.metadata.name} {.metadata.resourceVersion}{"\n"}{end}`)
 	}

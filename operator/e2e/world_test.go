@@ -96,6 +96,12 @@ func (s *space) functions() string {
 	return strings.ReplaceAll(string(text), "namespace: coop", "namespace: "+s.name)
 }
 
+// quick are functions that stop as soon as Knative lets them.
+func (s *space) quick() string {
+	s.Helper()
+	return strings.ReplaceAll(s.functions(), "  triggers:", "  scale: {idle: 6s}\n  triggers:")
+}
+
 // apply applies manifests and waits until the Functions named are ready.
 func (s *space) apply(manifests string, names ...string) {
 	s.Helper()
