@@ -106,9 +106,9 @@ func (l *load) messages() {
 	})
 }
 
-// accept sends until it is accepted.
+// accept sends until it is accepted, or the test has failed anyway.
 func (l *load) accept(key, path, body, idempotency string) {
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end) && !l.s.Failed(); time.Sleep(200 * time.Millisecond) {
 		a, err := l.s.callWith(http.Header{"Idempotency-Key": {idempotency}}, "POST", path, body)
 		if err == nil && a.status == http.StatusAccepted {
 			l.mu.Lock()
