@@ -46,6 +46,31 @@ func TestRulesFitTheBudget(t *testing.T) {
 	t.Logf("%d rules cost %d of %d", b.rules, b.total, uint64(maxTotalCost))
 }
 
+// TestEveryFieldIsExplained checks that kubectl explain has a text for each.
+func TestEveryFieldIsExplained(t *testing.T) {
+	fields := 0
+	var walk func(path *field.Path, s *schema.Structural)
+	walk = func(path *field.Path, s *schema.Structural) {
+		for name, property := range s.Properties {
+			path := path.Child(name)
+			if path.String() == "metadata" {
+				continue // every kind's, which the API server explains itself
+			}
+			if fields++; property.Description == "" {
+				t.Errorf("%s has no description", path)
+			}
+			walk(path, &property)
+		}
+		if s.Items != nil {
+			walk(path.Key("*"), s.Items)
+		}
+	}
+	walk(nil, structural(t))
+	if fields == 0 {
+		t.Error("there are no fields")
+	}
+}
+
 func TestDefaultsAreValid(t *testing.T) {
 	errs, err := defaulting.ValidateDefaults(t.Context(), nil, structural(t), true, true)
 	if err != nil {

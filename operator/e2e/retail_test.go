@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/serviceful/serviceful/operator/internal/testkit/smtpsink"
@@ -13,14 +14,16 @@ import (
 // smtpPort is where the dispatcher hands mail over; see mailServer.
 const smtpPort = "2525"
 
-// mailServer starts an SMTP server on this machine and has the dispatcher use it.
+// startSMTP starts the SMTP server of this run: the dispatcher can use only one.
+var startSMTP = sync.OnceValues(func() (*smtpsink.Sink, error) { return smtpsink.New(net.JoinHostPort(hostAddress, smtpPort)) })
+
+// mailServer is an SMTP server on this machine that the dispatcher uses.
 func mailServer(s *space) *smtpsink.Sink {
 	s.Helper()
-	sink, err := smtpsink.New(net.JoinHostPort(hostAddress, smtpPort))
+	sink, err := startSMTP()
 	if err != nil {
 		s.Fatal(err)
 	}
-	s.Cleanup(func() { _ = sink.Close() })
 	s.kubectl("", "-n", system, "patch", "deployment", "serviceful-dispatcher", "--type=json",
 		`-p=[{"op":"add","path":"/spec/template/spec/containers/0/args","value":["--smtp=`+net.JoinHostPort(hostAddress, smtpPort)+`"]}]`)
 	s.kubectl("", "-n", system, "rollout", "status", "--timeout=240s", "deployment/serviceful-dispatcher")
@@ -30,10 +33,10 @@ func mailServer(s *space) *smtpsink.Sink {
 // TestJoin has a member join while every function is at zero: the welcome offers
 // and the mail arrive, a redemption has its effect, and all functions stop again.
 func TestJoin(t *testing.T) {
+	t.Parallel()
 	s := newSpace(t)
 	sink := mailServer(s)
-	quick := strings.ReplaceAll(s.functions(), "  triggers:", "  scale: {idle: 6s}\n  triggers:")
-	s.apply(quick, "membership", "offers", "notifications")
+	s.apply(s.quick(), "membership", "offers", "notifications")
 	s.eventually("all functions are at zero", func() bool { return s.pods() == 0 })
 
 	var member struct{ Number string }
@@ -71,6 +74,7 @@ func TestJoin(t *testing.T) {
 // TestImageThatCannotStart has a redemption accepted while the function's image
 // cannot start: it is delivered when the image is mended.
 func TestImageThatCannotStart(t *testing.T) {
+	t.Parallel()
 	s := newSpace(t)
 	good := s.functions()
 	i := strings.Index(good, "/offers@sha256:")
@@ -98,6 +102,7 @@ func TestImageThatCannotStart(t *testing.T) {
 
 // TestDelete checks what goes with a Function, and what stays.
 func TestDelete(t *testing.T) {
+	t.Parallel()
 	s := newSpace(t)
 	s.apply(s.functions(), "membership", "offers", "notifications")
 	var member struct{ Number string }
@@ -122,6 +127,7 @@ func TestDelete(t *testing.T) {
 // TestNamespaces checks that two namespaces with the same names do not see each
 // other.
 func TestNamespaces(t *testing.T) {
+	t.Parallel()
 	one, other := newSpace(t), newSpace(t)
 	for _, s := range []*space{one, other} {
 		s.apply(s.functions(), "membership")

@@ -96,6 +96,12 @@ func (s *space) functions() string {
 	return strings.ReplaceAll(string(text), "namespace: coop", "namespace: "+s.name)
 }
 
+// quick are functions that stop as soon as Knative lets them.
+func (s *space) quick() string {
+	s.Helper()
+	return strings.ReplaceAll(s.functions(), "  triggers:", "  scale: {idle: 6s}\n  triggers:")
+}
+
 // apply applies manifests and waits until the Functions named are ready.
 func (s *space) apply(manifests string, names ...string) {
 	s.Helper()
@@ -139,11 +145,20 @@ func (a answer) decode(t *testing.T, v any) {
 
 // call makes a request at the public door, on the namespace's host.
 func (s *space) call(method, path, body string) (answer, error) {
+	return s.callWith(nil, method, path, body)
+}
+
+// callWith is call with headers.
+func (s *space) callWith(header http.Header, method, path, body string) (answer, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.Context()), patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+s.door+path, strings.NewReader(body))
 	if err != nil {
 		return answer{}, err
+	}
+	req.Header = header.Clone()
+	if req.Header == nil {
+		req.Header = http.Header{}
 	}
 	req.Host = s.name + ".serviceful.local"
 	resp, err := http.DefaultClient.Do(req)

@@ -1,7 +1,7 @@
 package v1alpha1
 
-// Condition types of a Function. All are positive: True is good. Each carries
-// the generation it was computed for.
+// Condition types of a Function. All but Stalled are positive: True is good. Each
+// carries the generation it was computed for.
 const (
 	// ConditionReady is computed from the three other conditions, never set by
 	// a step: True when all are True, False with the first False one's reason
@@ -30,6 +30,12 @@ const (
 	// Reasons for True: Ready. For False: ServiceUnavailable, FunctionNotFound.
 	// For Unknown: Reconciling.
 	ConditionBindingsReady = "BindingsReady"
+
+	// ConditionStalled is there, and True, while Ready is False, with Ready's
+	// reason and message: nothing more will come of waiting. It is how kstatus
+	// (sigs.k8s.io/cli-utils), and with it Helm, Flux and Argo CD, tell what has
+	// failed from what is still on its way.
+	ConditionStalled = "Stalled"
 )
 
 // Reasons of the conditions and of status.triggers.

@@ -28,6 +28,7 @@ type Function struct {
 	Spec FunctionSpec `json:"spec"`
 	// Status is what the platform reports.
 	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
 	Status FunctionStatus `json:"status,omitempty"`
 }
 
@@ -187,13 +188,15 @@ type FunctionStatus struct {
 	// them, and of the function's mail.
 	// +optional
 	Dead int64 `json:"dead,omitempty"`
-	// Conditions are Ready, ServiceReady, TriggersReady and BindingsReady.
+	// Conditions are Ready, ServiceReady, TriggersReady and BindingsReady, and
+	// Stalled while Ready is False.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=10
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
-	// ObservedGeneration is the metadata.generation that this status is about.
+	// ObservedGeneration is the metadata.generation that this status is about; -1
+	// until the operator has seen the Function.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 }

@@ -31,7 +31,7 @@ type doors struct {
 }
 
 // run serves until ctx ends, and then stops: 1 it says that it is not ready, 2 it
-// takes requests until nobody sends any here, 3 the public door drains, 4 the
+// takes requests until nobody sends any here, the last of each connection, 3 the public door drains, 4 the
 // services door drains, which the functions called through the first one use.
 func (d *doors) run(ctx, living context.Context, config *rest.Config) error {
 	first, err := d.world.Compile(ctx)
@@ -55,6 +55,8 @@ func (d *doors) run(ctx, living context.Context, config *rest.Config) error {
 	<-ctx.Done()
 	d.log.Info("stopping")
 	d.draining.Store(true)
+	outside.Drain()
+	inside.Drain()
 	time.Sleep(d.o.drainDelay)
 	grace, cancel := context.WithTimeout(context.Background(), d.o.grace)
 	defer cancel()

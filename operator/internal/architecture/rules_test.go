@@ -49,6 +49,7 @@ var rooms = map[string]layer{
 	"operator/cmd":                   cmd,
 	"operator/internal/testkit":      testkit,
 	"operator/e2e":                   testkit,
+	"operator/e2e/stub":              functions,
 	"operator/internal/architecture": testkit,
 	"config/crd":                     generated,
 	"functions":                      functions,

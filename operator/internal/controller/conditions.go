@@ -150,7 +150,18 @@ func conclude(fn *v1alpha1.Function) {
 			status, reason, message = metav1.ConditionUnknown, v1alpha1.ReasonReconciling, c.Message
 		}
 	}
+	setReady(fn, status, reason, message)
+}
+
+// setReady sets Ready, and with it Stalled, which says that False is no mere
+// "not yet".
+func setReady(fn *v1alpha1.Function, status metav1.ConditionStatus, reason, message string) {
 	set(fn, v1alpha1.ConditionReady, status, reason, "%s", message)
+	if status == metav1.ConditionFalse {
+		set(fn, v1alpha1.ConditionStalled, metav1.ConditionTrue, reason, "%s", message)
+	} else {
+		meta.RemoveStatusCondition(&fn.Status.Conditions, v1alpha1.ConditionStalled)
+	}
 }
 
 // announce tells of a change of Ready as an event.

@@ -134,7 +134,7 @@ func (r *reconciler) explainDeletion(ctx context.Context, p *pass, err error) er
 	if err != nil {
 		why = err.Error()
 	}
-	set(p.fn, v1alpha1.ConditionReady, metav1.ConditionUnknown, v1alpha1.ReasonReconciling, "it is being deleted: %s", why)
+	setReady(p.fn, metav1.ConditionUnknown, v1alpha1.ReasonReconciling, "it is being deleted: "+why)
 	return r.patchStatus(ctx, stored, p.fn)
 }
 

@@ -32,6 +32,7 @@ func TestDefaults(t *testing.T) {
 		deliver + "backoffPolicy":         v1alpha1.DefaultBackoffPolicy,
 		deliver + "backoffDelay":          v1alpha1.DefaultBackoffDelay,
 		deliver + "maxAge":                duration(v1alpha1.DefaultMaxAge),
+		"status":                          map[string]any{"observedGeneration": -1}, // nobody has looked at it yet
 	}
 	got := map[string]any{}
 	visit(validator(t).structural, "", func(path string, s *schema.Structural) {

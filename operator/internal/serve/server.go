@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -18,6 +19,7 @@ import (
 type Server struct {
 	http     *http.Server
 	listener net.Listener
+	draining atomic.Bool
 	done     chan struct{} // closed when it serves no more
 }
 
@@ -35,12 +37,10 @@ func Start(address string, handler http.Handler) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening on %s: %w", address, err)
 	}
-	s := &Server{
-		http: &http.Server{
-			Handler:           bounded(handler),
-			ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
-		},
-		listener: l, done: make(chan struct{}),
+	s := &Server{listener: l, done: make(chan struct{})}
+	s.http = &http.Server{
+		Handler:           bounded(s.leaving(handler)),
+		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 	}
 	go func() {
 		defer close(s.done)
@@ -76,6 +76,22 @@ func headerSize(r *http.Request) int {
 	}
 	return n
 }
+
+// leaving has the last answer of a connection say so while the server drains. A
+// connection that changes its protocol goes on.
+func (s *Server) leaving(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.draining.Load() && r.Header["Upgrade"] == nil {
+			w.Header().Set("Connection", "close")
+		}
+		handler.ServeHTTP(w, r)
+	})
+}
+
+// Drain goes on serving, but ends each connection with its next answer, so that
+// clients come back to another server. Stop closes those that are not in use, and
+// a client that sends at that moment cannot know whether it was heard.
+func (s *Server) Drain() { s.draining.Store(true) }
 
 // Address is where it listens: "host:port".
 func (s *Server) Address() string { return s.listener.Addr().String() }

@@ -274,3 +274,34 @@ func TestWriteJSON(t *testing.T) {
 		t.Errorf("what cannot be written is answered %d %v", w.Code, w.Header())
 	}
 }
+
+// TestDrain checks that a client is sent away with an answer, and not by a
+// connection that is closed.
+func TestDrain(t *testing.T) {
+	s := start(t, func(http.ResponseWriter, *http.Request) {})
+	closes := func(header http.Header) bool {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+s.Address(), http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header = header
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		return resp.Close
+	}
+	plain, upgrade := http.Header{}, http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}}
+	if closes(plain) {
+		t.Error("a server that serves sends clients away")
+	}
+	s.Drain()
+	if !closes(plain) {
+		t.Error("a server that drains keeps a connection")
+	}
+	if closes(upgrade) {
+		t.Error("a server that drains closes a connection that is to change its protocol")
+	}
+}
