@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
@@ -95,7 +96,7 @@ func Open(ctx context.Context, program, domain string, o Options) (_ *Plane, err
 		}
 		p.closers = append(p.closers, scraped.Close)
 	}
-	if p.cluster, err = kube.New(kube.Config{REST: p.REST, Domain: domain, Logger: p.Log}); err != nil {
+	if p.cluster, err = p.findCluster(ctx, domain); err != nil {
 		return nil, err
 	}
 	p.World = p.Metrics.World(p.cluster)
@@ -105,6 +106,24 @@ func Open(ctx context.Context, program, domain string, o Options) (_ *Plane, err
 	first, err := p.cluster.Compile(ctx)
 	p.snapshot.Store(first)
 	return p, err
+}
+
+// clusterPause is the pause before an API server that is away is tried again.
+const clusterPause = 2 * time.Second
+
+func (p *Plane) findCluster(ctx context.Context, domain string) (*kube.World, error) {
+	for {
+		w, err := kube.New(kube.Config{REST: p.REST, Domain: domain, Logger: p.Log})
+		if err == nil {
+			return w, nil
+		}
+		p.Log.Warn("waiting for the API server", "url", p.REST.Host, "error", err)
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(clusterPause):
+		}
+	}
 }
 
 // watch watches the cluster until Close: requests under way lean on it for longer

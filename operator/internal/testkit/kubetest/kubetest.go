@@ -70,6 +70,8 @@ func User(tb testing.TB, name string) *rest.Config {
 	return user.Config()
 }
 
+const serviceRange = "127.0.0.0/16"
+
 func run() error {
 	functions := &apiextensionsv1.CustomResourceDefinition{}
 	if err := yaml.Unmarshal(crd.Functions, functions); err != nil {
@@ -87,6 +89,8 @@ func run() error {
 		},
 		ErrorIfCRDPathMissing: true,
 	}
+	// What a Service's address leads to, a test can listen on.
+	server.ControlPlane.GetAPIServer().Configure().Set("service-cluster-ip-range", serviceRange)
 	if admin, err = server.Start(); err != nil {
 		return fmt.Errorf("starting the API server: %w", err)
 	}
