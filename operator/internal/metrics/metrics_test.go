@@ -36,7 +36,7 @@ func (connection) Connected() bool    { return true }
 func (connection) Reconnects() uint64 { return 3 }
 
 // snapshot has one function with a trigger of each kind, or nothing.
-func snapshot(t *testing.T, there bool) *wiring.Snapshot {
+func snapshot(t testing.TB, there bool) *wiring.Snapshot {
 	t.Helper()
 	f := v1alpha1.Function{}
 	f.Namespace, f.Name = offers.Namespace, offers.Name
