@@ -4,17 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net/http"
 	"sync/atomic"
 	"time"
 
 	"k8s.io/client-go/rest"
 
+	"github.com/serviceful/serviceful/operator/cmd/internal/dataplane"
 	"github.com/serviceful/serviceful/operator/internal/bus"
 	"github.com/serviceful/serviceful/operator/internal/gateway"
 	"github.com/serviceful/serviceful/operator/internal/identity"
-	"github.com/serviceful/serviceful/operator/internal/kube"
+	"github.com/serviceful/serviceful/operator/internal/metrics"
 	"github.com/serviceful/serviceful/operator/internal/serve"
 	"github.com/serviceful/serviceful/operator/internal/services"
 	"github.com/serviceful/serviceful/operator/internal/wiring"
@@ -22,93 +21,85 @@ import (
 
 // doors are both doors and what they share.
 type doors struct {
+	*dataplane.Plane
 	o        options
-	log      *slog.Logger
-	in       bus.Inlet
-	world    *kube.World
-	snapshot atomic.Pointer[wiring.Snapshot]
+	in       metrics.Inlet
 	draining atomic.Bool
 }
 
 // run serves until ctx ends, and then stops: 1 it says that it is not ready, 2 it
-// takes requests until nobody sends any here, the last of each connection, 3 the public door drains, 4 the
-// services door drains, which the functions called through the first one use.
-func (d *doors) run(ctx, living context.Context, config *rest.Config) error {
-	first, err := d.world.Compile(ctx)
+// takes requests until nobody sends any here, the last of each connection, 3 the
+// public door drains, 4 the services door drains, which the functions called
+// through the first one use, 5 what both lean on is given up.
+func run(ctx context.Context, o options) error {
+	plane, err := dataplane.Open(ctx, "gateway", o.domain, o.Options)
 	if err != nil {
 		return err
 	}
-	d.snapshot.Store(first)
-	inside, err := d.serviceDoor(ctx, config)
+	defer plane.Close()                                           // 5
+	living, end := context.WithCancel(context.WithoutCancel(ctx)) // requests under way outlive ctx
+	defer end()
+	d := &doors{Plane: plane, o: o, in: plane.Metrics.Inlet(bus.Inlet{Bus: plane.Bus, Room: plane.Bus.WatchRoom(living)})}
+	inside, err := d.serviceDoor(ctx)
 	if err != nil {
 		return err
 	}
+	defer inside.Close()
 	outside, err := d.publicDoor()
 	if err != nil {
 		return err
 	}
-	d.log.Info("serving", "listen", outside.Address(), "services", inside.Address())
-	go d.world.Follow(living, func(_ context.Context, s *wiring.Snapshot) error {
-		d.snapshot.Store(s)
-		return nil
-	})
+	defer outside.Close()
+	d.Log.Info("serving", "listen", outside.Address(), "services", inside.Address())
+	go d.Follow(living, func(context.Context, *wiring.Snapshot) error { return nil })
 	<-ctx.Done()
-	d.log.Info("stopping")
-	d.draining.Store(true)
-	outside.Drain()
+	d.Log.Info("stopping")
+	d.draining.Store(true) // 1
+	outside.Drain()        // 2
 	inside.Drain()
 	time.Sleep(d.o.drainDelay)
-	grace, cancel := context.WithTimeout(context.Background(), d.o.grace)
+	grace, cancel := context.WithTimeout(living, d.o.grace)
 	defer cancel()
-	outside.Stop(grace)
-	inside.Stop(grace)
+	outside.Stop(grace) // 3
+	inside.Stop(grace)  // 4
 	return nil
 }
 
 func (d *doors) publicDoor() (*serve.Server, error) {
 	door, err := gateway.New(gateway.Config{
-		World: d.world, Inbox: d.in, Calls: d.in.Bus, Snapshot: d.snapshot.Load, Ready: d.ready,
-		SyncBody: d.o.maxBody, AsyncBody: d.o.maxAsync, Logger: d.log,
+		World: d.World, Inbox: d.in, Calls: d.Bus, Snapshot: d.Snapshot, Ready: d.ready,
+		SyncBody: d.o.maxBody, AsyncBody: d.o.maxAsync, Meter: d.Metrics.Gateway(), Logger: d.Log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return listen("--listen", d.o.listen, door)
+	return dataplane.Listen("--listen", d.o.listen, door)
 }
 
-func (d *doors) serviceDoor(ctx context.Context, config *rest.Config) (*serve.Server, error) {
-	client, err := rest.HTTPClientFor(config)
+func (d *doors) serviceDoor(ctx context.Context) (*serve.Server, error) {
+	client, err := rest.HTTPClientFor(d.REST)
 	if err != nil {
 		return nil, fmt.Errorf("preparing to ask the API server for its keys: %w", err)
 	}
-	accounts, err := identity.NewAccounts(ctx, config.Host, client)
+	accounts, err := identity.NewAccounts(ctx, d.REST.Host, client)
 	if err != nil {
 		return nil, err
 	}
 	door, err := services.New(services.Config{
-		Identifier: accounts, Events: d.in, Buckets: d.in, Outbox: d.in, Snapshot: d.snapshot.Load, Ready: d.ready,
+		Identifier: accounts, Events: d.in, Buckets: d.in, Outbox: d.in, Snapshot: d.Snapshot, Ready: d.ready,
 		MaxBody: d.o.maxAsync, MailFrom: d.o.mailFrom,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return listen("--services", d.o.services, door)
+	return dataplane.Listen("--services", d.o.services, d.Metrics.Services(door))
 }
 
-func listen(flag, address string, door http.Handler) (*serve.Server, error) {
-	server, err := serve.Start(address, door)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", flag, err)
-	}
-	return server, nil
-}
-
+// ready is nil until it stops. That NATS is away makes no gateway unready: all
+// would be at once, and synchronous requests need none.
 func (d *doors) ready() error {
-	switch {
-	case d.draining.Load():
+	if d.draining.Load() {
 		return errors.New("it is stopping")
-	case !d.in.Connected():
-		return errors.New("NATS cannot be reached")
 	}
 	return nil
 }

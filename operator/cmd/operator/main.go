@@ -18,10 +18,12 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/serviceful/serviceful/operator/internal/bus"
 	"github.com/serviceful/serviceful/operator/internal/controller"
+	"github.com/serviceful/serviceful/operator/internal/metrics"
 	"github.com/serviceful/serviceful/operator/internal/render"
 )
 
@@ -102,9 +104,14 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return fmt.Errorf("making the manager: %w", err)
 	}
+	meter := metrics.NewOperator()
+	if err := ctrlmetrics.Registry.Register(meter); err != nil {
+		return fmt.Errorf("registering the metrics: %w", err)
+	}
+	defer ctrlmetrics.Registry.Unregister(meter)
 	layout := bus.Layout{Bus: b, Replicas: o.replicas}
 	err = controller.Add(mgr, controller.Config{
-		Layout: layout, Remover: layout, Surveyor: layout, Domain: o.domain,
+		Layout: layout, Remover: layout, Surveyor: layout, Domain: o.domain, Meter: meter,
 		Settings: render.Settings{ServicesURL: o.servicesURL, MaxTimeout: o.maxTimeout},
 	})
 	if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -10,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,6 +26,7 @@ import (
 	"github.com/serviceful/serviceful/operator/api/v1alpha1"
 	"github.com/serviceful/serviceful/operator/internal/controller"
 	"github.com/serviceful/serviceful/operator/internal/testkit/kubetest"
+	"github.com/serviceful/serviceful/operator/internal/testkit/natstest"
 )
 
 func TestMain(m *testing.M) { kubetest.Main(m) }
@@ -81,11 +82,11 @@ func TestRun(t *testing.T) {
 	t.Setenv("KUBECONFIG", kubeconfig(t, "operator"))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	probes := freeAddress(t)
+	probes, metrics := freeAddress(t), freeAddress(t)
 	ended := make(chan error, 1)
 	cmd := command()
 	cmd.SetArgs([]string{
-		"--nats", natsURL(t), "--leader-elect", "--namespace", home, "--metrics", freeAddress(t), "--probes", probes,
+		"--nats", natstest.NewRemote(t).URL, "--leader-elect", "--namespace", home, "--metrics", metrics, "--probes", probes,
 		"--services-url", "http://services/",
 	})
 	go func() { ended <- cmd.ExecuteContext(ctx) }()
@@ -110,6 +111,15 @@ func TestRun(t *testing.T) {
 			t.Errorf("K_SINK is %s", e.Value)
 		}
 	}
+	eventually(t, "a survey is measured", ended, func() bool {
+		resp, err := http.Get("http://" + metrics + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		scraped, _ := io.ReadAll(resp.Body)
+		return strings.Contains(string(scraped), `serviceful_functions{ready="Unknown"} `) && strings.Contains(string(scraped), "workqueue_depth")
+	})
 	if err := kube.Delete(t.Context(), fn); err != nil {
 		t.Fatal(err)
 	}
@@ -194,20 +204,6 @@ func kubeconfig(t *testing.T, user string) string {
 		t.Fatal(err)
 	}
 	return file
-}
-
-func natsURL(t *testing.T) string {
-	t.Helper()
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, MaxPayload: 8 << 20})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(time.Minute) {
-		t.Fatal("the NATS server is not ready")
-	}
-	return s.ClientURL()
 }
 
 // freeAddress is one that nobody listens on.

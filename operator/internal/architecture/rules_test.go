@@ -15,6 +15,7 @@ const (
 	touch     layer = "touch"
 	run       layer = "run"
 	worlds    layer = "worlds"
+	measure   layer = "measure"
 	cmd       layer = "cmd"
 	testkit   layer = "testkit"
 	generated layer = "generated"
@@ -44,6 +45,7 @@ var rooms = map[string]layer{
 	"operator/internal/gateway":      run,
 	"operator/internal/services":     run,
 	"operator/internal/controller":   run,
+	"operator/internal/metrics":      measure,
 	"operator/internal/local":        worlds,
 	"operator/internal/kube":         worlds,
 	"operator/cmd":                   cmd,
@@ -67,7 +69,8 @@ var rules = map[layer]struct {
 	touch:     {[]layer{api, think, generated}, "each touches one outside thing: what two of them need belongs into a think package"},
 	run:       {[]layer{api, think, touch}, "loops meet in NATS, and reach a world through an interface that they declare themselves"},
 	worlds:    {[]layer{api, think, touch, worlds}, "a world does not know the loops: cmd puts them together"},
-	cmd:       {[]layer{api, think, touch, run, worlds}, "a program is put together from the layers below; testkit is for tests"},
+	measure:   {[]layer{api, think, touch, run}, "it measures the loops by interfaces that they declare, whatever the world"},
+	cmd:       {[]layer{api, think, touch, run, worlds, measure, cmd}, "a program is put together from the layers below; testkit is for tests"},
 	testkit:   {[]layer{api, think, touch, testkit, generated}, "a neighbour for tests must not depend on what they test with it"},
 	generated: {nil, "it is derived from the api by hack/generate"},
 	functions: {[]layer{functions}, "a function speaks HTTP and knows nothing of the platform"},
@@ -99,11 +102,12 @@ var owners = []struct {
 	{"k8s.io/client-go", cluster, "the laptop runs the same code, without a cluster"},
 	{"sigs.k8s.io/controller-runtime", cluster, "the laptop runs the same code, without a cluster"},
 	{"knative.dev/serving", append(cluster, "operator/internal/render"), "what runs a function is the world's to know"},
+	{"github.com/prometheus", []string{"operator/internal/metrics"}, "a loop is measured through an interface of its own, and does not know by what"},
 	{"os/exec", []string{"operator/internal/local"}, "only the laptop's world starts processes"},
 }
 
 // cluster are the rooms that know there is a Kubernetes cluster.
-var cluster = []string{"operator/internal/kube", "operator/cmd/gateway", "operator/cmd/dispatcher", "operator/internal/controller", "operator/cmd/operator"}
+var cluster = []string{"operator/internal/kube", "operator/cmd/gateway", "operator/cmd/internal/dataplane", "operator/internal/controller", "operator/cmd/operator"}
 
 // impure are packages that api and think do without, besides those of the
 // network.

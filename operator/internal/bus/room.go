@@ -13,6 +13,9 @@ const roomCheck = time.Second
 // Connected reports whether the server can be reached at the moment.
 func (b *Bus) Connected() bool { return b.nc.IsConnected() }
 
+// Reconnects is how often the connection was lost and made again.
+func (b *Bus) Reconnects() uint64 { return b.nc.Stats().Reconnects }
+
 // WatchRoom asks, until ctx ends, how full the account's store is. What it
 // returns says how many bytes may still be accepted from outside, as of the last
 // answer: the last eighth of the account's limit is for what work under way

@@ -61,6 +61,8 @@ type Config struct {
 	Settings render.Settings
 	Domain   string // a namespace's routes answer on <namespace>.<Domain>
 
+	// Meter is told what each survey saw; nil: nobody is.
+	Meter Meter
 	// SurveyEvery is how often the status of the triggers is brought up to date.
 	SurveyEvery time.Duration
 	// RetireWait bounds the wait for the calls under way of a removed trigger.

@@ -60,9 +60,10 @@ func (s *survey) all(ctx context.Context) error {
 		}
 	}
 	sweep := time.Since(s.swept) >= sweepEvery
+	seen := Seen{Pending: map[bus.DeadKey]int64{}, Dead: map[bus.DeadKey]int64{}}
 	var failed []error
 	for _, namespace := range namespaces {
-		failed = append(failed, s.namespace(ctx, wired, namespace))
+		failed = append(failed, s.namespace(ctx, wired, namespace, &seen))
 		if sweep {
 			failed = append(failed, s.sweep(ctx, wired, namespace))
 		}
@@ -73,14 +74,21 @@ func (s *survey) all(ctx context.Context) error {
 	if sweep {
 		s.swept = time.Now()
 	}
-	return nil
+	if s.Meter == nil {
+		return nil
+	}
+	if seen.Ready, err = s.ready(ctx); err == nil {
+		s.Meter.Surveyed(seen)
+	}
+	return err
 }
 
-func (s *survey) namespace(ctx context.Context, wired *wiring.Snapshot, namespace string) error {
+func (s *survey) namespace(ctx context.Context, wired *wiring.Snapshot, namespace string, seen *Seen) error {
 	found, err := s.Surveyor.Survey(ctx, namespace, time.Now())
 	if err != nil {
 		return err
 	}
+	seen.add(wired, namespace, found)
 	concerned := map[names.Function]bool{}
 	wanted := map[string]bool{}
 	for _, sub := range wired.Subscriptions {

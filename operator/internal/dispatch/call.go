@@ -21,7 +21,8 @@ import (
 // call hands a message to what it is for, and notes the answer and its events in
 // end. An error means that the message cannot be read, or, when the worker is
 // stopping, that it was not called or that nothing is known of the call.
-func (w *worker) call(waiting, calling context.Context, d *bus.Delivered, sub *wiring.Subscription, due time.Time, end *ending) (delivery.Outcome, error) {
+func (w *worker) call(waiting, calling context.Context, d *bus.Delivered, end *ending) (delivery.Outcome, error) {
+	sub := end.sub
 	if sub.Policy.Source == delivery.Mail {
 		return w.mail(calling, d, sub)
 	}
@@ -29,7 +30,8 @@ func (w *worker) call(waiting, calling context.Context, d *bus.Delivered, sub *w
 	if err != nil {
 		return delivery.Outcome{}, err
 	}
-	if req == nil { // an event that the filters do not let pass
+	if req == nil {
+		end.filtered = true
 		return delivery.Outcome{Status: http.StatusOK, Called: true}, nil
 	}
 	lease, err := w.cfg.World.Acquire(waiting, sub.Function)
@@ -40,7 +42,7 @@ func (w *worker) call(waiting, calling context.Context, d *bus.Delivered, sub *w
 		return delivery.Outcome{Problem: notStarted(err)}, nil
 	}
 	defer lease.Release()
-	if _, overdue := delivery.Overdue(sub.Policy, delivery.Message{Due: due}, time.Now()); overdue {
+	if _, overdue := delivery.Overdue(sub.Policy, delivery.Message{Due: end.due}, time.Now()); overdue {
 		return delivery.Outcome{Problem: "maxAge passed while it waited for an instance"}, nil
 	}
 	outcome, answer := invoke.Do(w.cfg.Transport, lease, sub.Policy.Timeout, req)

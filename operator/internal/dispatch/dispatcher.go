@@ -54,8 +54,8 @@ var (
 	_ EventLog = (*bus.Bus)(nil)
 )
 
-// Config is what a Dispatcher needs; all but Transport, Grace, AckWait and Memory
-// is required.
+// Config is what a Dispatcher needs; all but Transport, Grace, AckWait, Memory and
+// Meter is required.
 type Config struct {
 	Source    Source
 	Keeper    Keeper
@@ -67,6 +67,7 @@ type Config struct {
 	Grace     time.Duration           // for calls under way when it stops; default 10 s
 	AckWait   time.Duration           // of the consumers; default bus.AckWait
 	Memory    int64                   // bytes of all messages at work; default 256 MiB
+	Meter     Meter                   // default: nothing is measured
 	Logger    *slog.Logger
 }
 
@@ -85,6 +86,9 @@ func New(cfg Config) (*Dispatcher, error) {
 	}
 	if cfg.Transport == nil {
 		cfg.Transport = invoke.NewTransport()
+	}
+	if cfg.Meter == nil {
+		cfg.Meter = noMeter{}
 	}
 	cfg.Grace = cmp.Or(cfg.Grace, 10*time.Second)
 	cfg.AckWait = cmp.Or(cfg.AckWait, bus.AckWait)

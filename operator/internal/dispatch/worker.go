@@ -88,12 +88,14 @@ func (w *worker) take(waiting, calling context.Context, d *bus.Delivered) {
 		_ = d.PutBack(busyPause) // a lost one is delivered again after AckWait
 		return
 	}
+	sub, now := w.sub.Load(), time.Now()
+	w.cfg.Meter.Begin(sub)
 	w.mu.Lock()
-	w.atWork[d] = time.Now()
+	w.atWork[d] = now
 	w.mu.Unlock()
 	w.busy.Go(func() {
 		defer w.memory.give(d.Body)
-		w.deliver(waiting, calling, d)
+		w.cfg.Meter.End(sub, w.deliver(waiting, calling, d, ending{sub: sub, taken: now}))
 		w.mu.Lock()
 		delete(w.atWork, d)
 		w.mu.Unlock()
@@ -125,59 +127,76 @@ func (w *worker) beat(calling context.Context) {
 
 // deliver brings one message to its end: done, put off, dead, or handed back
 // because the worker stops.
-func (w *worker) deliver(waiting, calling context.Context, d *bus.Delivered) {
-	sub := w.sub.Load()
+func (w *worker) deliver(waiting, calling context.Context, d *bus.Delivered, end ending) Attempt {
 	switch ended, err := d.Ended(calling); {
 	case err != nil:
 		_ = d.Release()
-		return
+		return Attempt{}
 	case ended:
 		_ = d.Ack()
-		return
+		return Attempt{}
 	}
 	p, err := d.Progress()
 	if err != nil {
-		w.settle(calling, d, sub, ending{verdict: delivery.Malformed(err)})
-		return
+		end.verdict = delivery.Malformed(err)
+		return w.settle(calling, d, end)
 	}
-	end := ending{progress: p}
+	end.progress = p
+	policy := end.sub.Policy
 	m := delivery.Message{Attempts: p.Attempts, Tries: p.Tries, Due: p.First, Problem: p.Last.Problem}
-	verdict, overdue := delivery.Overdue(sub.Policy, m, time.Now())
+	verdict, overdue := delivery.Overdue(policy, m, time.Now())
 	if overdue { // unless its trigger is newer, or was paused
-		since, err := w.cfg.Source.Since(calling, sub.Stream, sub.Consumer)
+		since, err := w.cfg.Source.Since(calling, end.sub.Stream, end.sub.Consumer)
 		if err != nil {
 			_ = d.PutBack(busyPause)
-			return
+			return Attempt{}
 		}
 		if since.After(m.Due) {
 			m.Due = since
-			verdict, overdue = delivery.Overdue(sub.Policy, m, time.Now())
+			verdict, overdue = delivery.Overdue(policy, m, time.Now())
 		}
 	}
 	if overdue {
 		end.verdict = verdict
-		w.settle(calling, d, sub, end)
-		return
+		return w.settle(calling, d, end)
 	}
-	outcome, err := w.call(waiting, calling, d, sub, m.Due, &end)
+	end.due = m.Due
+	outcome, err := w.call(waiting, calling, d, &end)
+	end.took = time.Since(end.taken)
 	switch {
 	case err != nil && waiting.Err() != nil:
 		_ = d.Release() // a lost one is delivered again after AckWait
-		return
+		return Attempt{}
 	case err != nil:
 		end.verdict = delivery.Malformed(err)
 	default:
-		end.verdict = delivery.Decide(sub.Policy, m, outcome, time.Now(), rand.Float64())
+		end.called = outcome.Called
+		end.verdict = delivery.Decide(policy, m, outcome, time.Now(), rand.Float64())
 	}
-	w.settle(calling, d, sub, end)
+	return w.settle(calling, d, end)
 }
 
-// ending is what a message leaves behind.
+// ending is how a message ends and what it leaves behind.
 type ending struct {
+	sub      *wiring.Subscription
+	taken    time.Time     // when it was handed out
+	took     time.Duration // from then to the end of its call; 0 where there was none
+	called   bool          // the function got it, or may have
+	filtered bool          // the filters do not let it pass
 	progress envelope.Progress
+	due      time.Time // what its maxAge counts from
 	verdict  delivery.Verdict
 	answer   *envelope.Answer // nil where there was none
 	events   []*event.Event   // of the answer; published before the message is settled
+}
+
+// attempt is what the meter is told of it.
+func (e ending) attempt() Attempt {
+	a := Attempt{Settled: true, Verdict: e.verdict, Called: e.called, Filtered: e.filtered, Took: e.took}
+	if e.progress.Tries == 0 && !e.progress.First.IsZero() {
+		a.First, a.Waited = true, max(0, e.taken.Sub(e.progress.First))
+	}
+	return a
 }
 
 // status is the answer's; 0 where there was none.
@@ -192,9 +211,9 @@ func (e ending) status() int {
 // the message acknowledged. While the store is not available it tries again,
 // under heartbeats, until calls are broken off; then the message is left to be
 // delivered again.
-func (w *worker) settle(calling context.Context, d *bus.Delivered, sub *wiring.Subscription, end ending) {
+func (w *worker) settle(calling context.Context, d *bus.Delivered, end ending) Attempt {
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-		err := w.keep(calling, d, sub, end)
+		err := w.keep(calling, d, end)
 		if err == nil {
 			break
 		}
@@ -206,16 +225,17 @@ func (w *worker) settle(calling context.Context, d *bus.Delivered, sub *wiring.S
 		select {
 		case <-time.After(pause):
 		case <-calling.Done():
-			return
+			return Attempt{}
 		}
 	}
-	w.report(d, sub, end)
+	w.report(d, end)
 	_ = d.Ack() // a lost one is a duplicate, never a loss
+	return end.attempt()
 }
 
 // keep stores what a verdict leaves behind. Doing it twice is doing it once.
-func (w *worker) keep(ctx context.Context, d *bus.Delivered, sub *wiring.Subscription, end ending) error {
-	v, now := end.verdict, time.Now()
+func (w *worker) keep(ctx context.Context, d *bus.Delivered, end ending) error {
+	sub, v, now := end.sub, end.verdict, time.Now()
 	item, _ := names.ParseWork(d.Subject)
 	last := bus.Ending{Function: sub.Function, Trigger: sub.Trigger, Verdict: v, Last: end.answer, Now: now}
 	switch v.Action {
@@ -251,10 +271,10 @@ func (w *worker) keep(ctx context.Context, d *bus.Delivered, sub *wiring.Subscri
 	}
 }
 
-func (w *worker) report(d *bus.Delivered, sub *wiring.Subscription, end ending) {
+func (w *worker) report(d *bus.Delivered, end ending) {
 	v := end.verdict
 	key, id := "id", end.progress.Origin
-	if sub.Policy.Source == delivery.Event {
+	if end.sub.Policy.Source == delivery.Event {
 		key, id = "event_id", d.Header.Get("ce-id")
 	}
 	pairs := []any{key, id, "attempt", v.Attempts}

@@ -15,10 +15,10 @@ import (
 )
 
 // accept stores an asynchronous request, and only then answers 202.
-func (d *Door) accept(w http.ResponseWriter, r *http.Request, rt *wiring.Route, params map[string]string) error {
+func (d *Door) accept(w http.ResponseWriter, r *http.Request, rt *wiring.Route, params map[string]string) (status int, err error) {
 	body, err := serve.ReadBody(w, r, d.cfg.AsyncBody, d.cfg.Stall)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	ctx := context.WithoutCancel(r.Context()) // it is here: storing does not stop half-way when the caller goes
 	removeConnectionHeaders(r.Header)
@@ -29,7 +29,7 @@ func (d *Door) accept(w http.ResponseWriter, r *http.Request, rt *wiring.Route, 
 	id := strings.ToLower(rand.Text())
 	m := call(id)
 	if size := len(m.Header.Get(envelope.HeaderRequest)); size > envelope.MaxRequestHeader {
-		return serve.NewProblem(http.StatusRequestHeaderFieldsTooLarge, "headers-too-large",
+		return 0, serve.NewProblem(http.StatusRequestHeaderFieldsTooLarge, "headers-too-large",
 			"the request's line and headers take %d bytes as they are stored, more than %d", size, envelope.MaxRequestHeader)
 	}
 	if key := r.Header.Get("Idempotency-Key"); key != "" {
@@ -39,9 +39,9 @@ func (d *Door) accept(w http.ResponseWriter, r *http.Request, rt *wiring.Route, 
 		_, err = d.cfg.Inbox.Store(ctx, m)
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
 	w.Header().Set("Location", "/calls/"+id)
 	serve.WriteJSON(w, http.StatusAccepted, map[string]string{"id": id})
-	return nil
+	return http.StatusAccepted, nil
 }

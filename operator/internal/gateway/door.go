@@ -46,8 +46,8 @@ var (
 	_ Calls = (*bus.Bus)(nil)
 )
 
-// Config is what the door needs; everything is required but the limits and
-// Transport.
+// Config is what the door needs; everything is required but the limits, Transport
+// and Meter.
 type Config struct {
 	World     World
 	Inbox     Inbox
@@ -58,6 +58,7 @@ type Config struct {
 	AsyncBody int64                   // bytes; default DefaultAsyncBody
 	Stall     time.Duration           // how long a body that is read whole may bring nothing; default serve.Stall
 	Transport http.RoundTripper       // default: invoke.NewTransport
+	Meter     Meter                   // default: nothing is measured
 	Logger    *slog.Logger
 }
 
@@ -84,6 +85,9 @@ func New(cfg Config) (*Door, error) {
 	if cfg.Transport == nil {
 		cfg.Transport = invoke.NewTransport()
 	}
+	if cfg.Meter == nil {
+		cfg.Meter = noMeter{}
+	}
 	return &Door{cfg: cfg, proxy: proxy{cfg}}, nil
 }
 
@@ -92,11 +96,16 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	err := d.serve(w, r)
 	switch {
 	case err == nil:
-	case errors.Is(err, context.Canceled) && r.Context().Err() != nil:
-		panic(http.ErrAbortHandler) // the caller is gone
+	case gone(r, err):
+		panic(http.ErrAbortHandler)
 	default:
 		serve.WriteProblem(w, explain(err))
 	}
+}
+
+// gone reports whether a request failed because its caller went away.
+func gone(r *http.Request, err error) bool {
+	return errors.Is(err, context.Canceled) && r.Context().Err() != nil
 }
 
 func (d *Door) serve(w http.ResponseWriter, r *http.Request) error {
@@ -128,13 +137,7 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request) error {
 		return serve.NewProblem(http.StatusNotFound, "no-such-route", "no function has a route for %s %s", r.Method, path)
 	}
 	clean(r.Header)
-	if rt.Paused && !rt.Async {
-		return serve.NewProblem(http.StatusServiceUnavailable, "trigger-paused", "trigger %q of function %s is paused", rt.Trigger, rt.Function)
-	}
-	if rt.Async {
-		return d.accept(w, r, rt, paramMap(params))
-	}
-	return d.proxy.serve(w, r, rt, paramMap(params))
+	return d.take(w, r, rt, paramMap(params))
 }
 
 // clean drops the headers that only the platform may set.

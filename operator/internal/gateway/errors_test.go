@@ -309,3 +309,27 @@ func TestStoreGone(t *testing.T) {
 		t.Errorf("a synchronous request needs no store, and got %s", r.Status)
 	}
 }
+
+// TestMalformedBody checks that a body that is no body is the caller's mistake,
+// not the function's.
+func TestMalformedBody(t *testing.T) {
+	f := newFixture(t)
+	f.world.handle(shop, func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) })
+	for path, kind := range map[string]string{"/any/": "sync", "/later/": "async", "/any/up": "upgrade"} {
+		for name, body := range map[string]string{
+			"no size": "what\r\nhello\r\n0\r\n\r\n", "longer than its size": "2\r\nhello\r\n0\r\n\r\n",
+			"later": "5\r\nhello\r\n-1\r\n", "endless size": strings.Repeat("1", 100) + "\r\n",
+		} {
+			t.Run(kind+", "+name, func(t *testing.T) {
+				f := f.with(t)
+				c := f.dial()
+				defer c.Close()
+				head := "POST " + path + " HTTP/1.1\nHost: a\nTransfer-Encoding: chunked"
+				if kind == "upgrade" {
+					head += "\nConnection: Upgrade\nUpgrade: a"
+				}
+				f.wantProblem(f.exchange(c, head, body), 400, "unreadable-body")
+			})
+		}
+	}
+}

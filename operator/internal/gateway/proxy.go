@@ -29,16 +29,17 @@ import (
 // timer for flushing: it costs about half as much (hack/bench, sync).
 type proxy struct{ cfg Config }
 
-// serve proxies one request. The function's timeout runs from the ready
-// instance to the beginning of the answer: a stream may go on for longer.
-func (p proxy) serve(w http.ResponseWriter, r *http.Request, rt *wiring.Route, params map[string]string) error {
+// serve proxies one request and returns the status of its answer. The function's
+// timeout runs from the ready instance to the beginning of the answer: a stream
+// may go on for longer.
+func (p proxy) serve(w http.ResponseWriter, r *http.Request, rt *wiring.Route, params map[string]string) (status int, err error) {
 	if r.ContentLength > p.cfg.SyncBody {
-		return serve.TooLarge(p.cfg.SyncBody)
+		return 0, serve.TooLarge(p.cfg.SyncBody)
 	}
 	streamed := r.ContentLength != 0
 	if small(r, p.cfg.SyncBody) {
 		if err := hold(w, r, p.cfg.SyncBody, p.cfg.Stall); err != nil {
-			return err
+			return 0, err
 		}
 		streamed = false
 	}
@@ -47,7 +48,7 @@ func (p proxy) serve(w http.ResponseWriter, r *http.Request, rt *wiring.Route, p
 		if r.Context().Err() != nil {
 			panic(http.ErrAbortHandler) // the caller is gone
 		}
-		return err
+		return 0, err
 	}
 	defer lease.Release()
 	protocol := upgradeOf(r.Header)
@@ -62,13 +63,13 @@ func (p proxy) serve(w http.ResponseWriter, r *http.Request, rt *wiring.Route, p
 		up = stream(w, r, p.cfg.SyncBody)
 		defer up.end() // an answer that broke off waits for nothing
 	}
-	err = p.call(w, r, lease, up, rt)
+	status, err = p.call(w, r, lease, up, rt)
 	up.leave(p.cfg.Stall)
-	return err
+	return status, err
 }
 
 // call makes the call and passes the answer on.
-func (p proxy) call(w http.ResponseWriter, r *http.Request, lease invoke.Lease, up *upload, rt *wiring.Route) error {
+func (p proxy) call(w http.ResponseWriter, r *http.Request, lease invoke.Lease, up *upload, rt *wiring.Route) (status int, err error) {
 	ctx, bound := lease.Bound(r.Context(), rt.Timeout)
 	defer bound.End()
 	defer context.AfterFunc(ctx, up.breakOff)()
@@ -79,19 +80,19 @@ func (p proxy) call(w http.ResponseWriter, r *http.Request, lease invoke.Lease, 
 		}
 	}
 	if r.Header["Upgrade"] != nil {
-		return p.upgrade(w, r.WithContext(ctx), lease.Address, begins, rt)
+		return p.upgrade(w, r.WithContext(ctx), lease.Address, up, begins, rt)
 	}
 	i := &interim{w: w}
 	resp, err := p.cfg.Transport.RoundTrip(outgoing(i.trace(ctx), r, lease.Address))
 	i.end()
 	if err != nil {
 		begins(0)
-		return p.explain(ctx, r, rt, err)
+		return 0, p.explain(ctx, r, up, rt, err)
 	}
 	defer resp.Body.Close()
 	begins(resp.StatusCode)
 	answer(w, resp)
-	return nil
+	return resp.StatusCode, nil
 }
 
 // upgradeOf is the protocol that a request wants its connection changed to, or
@@ -236,7 +237,7 @@ const bufferSize = 32 << 10
 var bufferPool = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
 // upgrade proxies a request that wants to change its connection's protocol.
-func (p proxy) upgrade(w http.ResponseWriter, r *http.Request, address string, begins func(status int), rt *wiring.Route) (err error) {
+func (p proxy) upgrade(w http.ResponseWriter, r *http.Request, address string, up *upload, begins func(status int), rt *wiring.Route) (status int, err error) {
 	reverse := httputil.ReverseProxy{
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			pr.Out.URL, pr.Out.Host = target(pr.In, address), pr.In.Host
@@ -249,27 +250,30 @@ func (p proxy) upgrade(w http.ResponseWriter, r *http.Request, address string, b
 		Transport:     p.cfg.Transport,
 		FlushInterval: -1,
 		ModifyResponse: func(resp *http.Response) error {
-			begins(resp.StatusCode)
+			status = resp.StatusCode
+			begins(status)
 			keepContentType(w.Header(), resp.Header)
 			return nil
 		},
 		ErrorHandler: func(_ http.ResponseWriter, r *http.Request, e error) {
 			begins(0)
-			err = p.explain(r.Context(), r, rt, e)
+			err = p.explain(r.Context(), r, up, rt, e)
 		},
 		ErrorLog: slog.NewLogLogger(p.cfg.Logger.Handler(), slog.LevelDebug),
 	}
 	reverse.ServeHTTP(w, r)
-	return err
+	return status, err
 }
 
 // explain says why a function did not answer.
-func (p proxy) explain(ctx context.Context, r *http.Request, rt *wiring.Route, err error) error {
+func (p proxy) explain(ctx context.Context, r *http.Request, up *upload, rt *wiring.Route, err error) error {
 	p.cfg.Logger.Debug("proxying a request", "function", rt.Function.String(), "trigger", rt.Trigger, "error", err)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
 		return serve.TooLarge(p.cfg.SyncBody)
+	case up.broken() != nil:
+		return serve.UnreadableBody(up.broken())
 	case errors.Is(context.Cause(ctx), invoke.ErrNotStarted):
 		return serve.NewProblem(http.StatusGatewayTimeout, "function-not-started", "function %s: %v", rt.Function, invoke.ErrNotStarted)
 	case errors.Is(context.Cause(ctx), invoke.ErrTimeout):

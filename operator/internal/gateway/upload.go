@@ -39,9 +39,10 @@ func hold(w http.ResponseWriter, r *http.Request, limit int64, stall time.Durati
 type upload struct {
 	body  io.Reader
 	w     http.ResponseWriter
-	mu    sync.Mutex  // held by the read under way
-	over  atomic.Bool // there will be no other read
-	whole atomic.Bool // it was read to its end
+	mu    sync.Mutex            // held by the read under way
+	over  atomic.Bool           // there will be no other read
+	whole atomic.Bool           // it was read to its end
+	fault atomic.Pointer[error] // why it cannot be read to its end
 }
 
 var errOver = errors.New("the call is over")
@@ -62,10 +63,25 @@ func (u *upload) Read(p []byte) (int, error) {
 		return 0, errOver
 	}
 	n, err := u.body.Read(p)
-	if err == io.EOF {
+	switch {
+	case err == io.EOF:
 		u.whole.Store(true)
+	case err != nil && !u.over.Load():
+		u.fault.Store(&err)
 	}
 	return n, err
+}
+
+// broken is what is wrong with the body as it comes in, such as a malformed
+// chunk; nil where nothing is.
+func (u *upload) broken() error {
+	if u == nil {
+		return nil
+	}
+	if fault := u.fault.Load(); fault != nil {
+		return *fault
+	}
+	return nil
 }
 
 // Close leaves the rest to the server, which reads on for a while before it

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -100,8 +101,18 @@ func (r *revisions) front(s *corev1.Service) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if ip := s.Spec.ClusterIP; ip != "" && ip != corev1.ClusterIPNone {
-		r.public[types.NamespacedName{Namespace: s.Namespace, Name: s.Name}] = net.JoinHostPort(ip, "80")
+		r.public[types.NamespacedName{Namespace: s.Namespace, Name: s.Name}] = net.JoinHostPort(ip, frontPort(s))
 	}
+}
+
+// frontPort is where a revision's own Service takes HTTP/1.1: Knative's is 80.
+func frontPort(s *corev1.Service) string {
+	for _, p := range s.Spec.Ports {
+		if p.Name == "http" {
+			return strconv.Itoa(int(p.Port))
+		}
+	}
+	return "80"
 }
 
 func (r *revisions) noFront(s *corev1.Service) {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -73,6 +75,11 @@ func New(cfg Config) (*World, error) {
 	c, err := cache.New(cfg.REST, cache.Options{
 		Scheme:           scheme,
 		DefaultTransform: cache.TransformStripManagedFields(),
+		DefaultWatchErrorHandler: func(_ context.Context, r *toolscache.Reflector, err error) {
+			if !errors.Is(err, io.EOF) && !apierrors.IsResourceExpired(err) { // the ordinary end of a watch
+				cfg.Logger.Warn("the cluster cannot be watched; it is tried again", "kind", r.TypeDescription(), "error", err)
+			}
+		},
 		ByObject: map[client.Object]cache.ByObject{
 			&servingv1.Service{}:         {Label: ours},
 			&corev1.Service{}:            {Label: fronts},
@@ -117,7 +124,7 @@ func (w *World) Start(ctx context.Context) error {
 		}
 	}()
 	if !toolscache.WaitForCacheSync(ctx.Done(), synced...) {
-		return fmt.Errorf("seeing the cluster for the first time: %w", context.Cause(ctx))
+		return fmt.Errorf("waiting for the first sight of the cluster: %w", context.Cause(ctx))
 	}
 	return nil
 }

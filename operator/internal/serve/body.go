@@ -28,7 +28,7 @@ func ReadBody(w http.ResponseWriter, r *http.Request, limit int64, stall time.Du
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, NewProblem(http.StatusRequestTimeout, "body-stalled", "nothing of the body came for %s", stall)
 	case err != nil:
-		return nil, NewProblem(http.StatusBadRequest, "unreadable-body", "reading the body: %v", err)
+		return nil, UnreadableBody(err)
 	}
 	AwaitBody(w, 0)
 	return body, nil
@@ -59,6 +59,11 @@ func (p patient) Read(b []byte) (int, error) {
 // TooLarge is the problem of a body over a limit in bytes.
 func TooLarge(limit int64) *Problem {
 	return NewProblem(http.StatusRequestEntityTooLarge, "body-too-large", "the body is larger than %d bytes", limit)
+}
+
+// UnreadableBody is the problem of a body that is malformed or breaks off.
+func UnreadableBody(err error) *Problem {
+	return NewProblem(http.StatusBadRequest, "unreadable-body", "reading the body: %v", err)
 }
 
 // readAll reads all of r into a buffer that fits a body of the given length (-1:

@@ -44,7 +44,7 @@ func Start(address string, handler http.Handler) (*Server, error) {
 	}
 	go func() {
 		defer close(s.done)
-		_ = s.http.Serve(l) // ends with Stop alone: the listener is its own
+		_ = s.http.Serve(l) // ends with Stop or Close alone: the listener is its own
 	}()
 	return s, nil
 }
@@ -102,5 +102,11 @@ func (s *Server) Stop(ctx context.Context) {
 	if s.http.Shutdown(ctx) != nil {
 		_ = s.http.Close()
 	}
+	<-s.done
+}
+
+// Close breaks off what is under way.
+func (s *Server) Close() {
+	_ = s.http.Close()
 	<-s.done
 }

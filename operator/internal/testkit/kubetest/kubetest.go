@@ -74,6 +74,8 @@ func User(tb testing.TB, name string) *rest.Config {
 // startTimeout bounds the start of the API server, and its end.
 const startTimeout = 3 * time.Minute
 
+const serviceRange = "127.0.0.0/16"
+
 func run() error {
 	functions := &apiextensionsv1.CustomResourceDefinition{}
 	if err := yaml.Unmarshal(crd.Functions, functions); err != nil {
@@ -93,6 +95,8 @@ func run() error {
 		// envtest's own 20 s are too few where several packages start one at once.
 		ControlPlaneStartTimeout: startTimeout, ControlPlaneStopTimeout: startTimeout,
 	}
+	// What a Service's address leads to, a test can listen on.
+	server.ControlPlane.GetAPIServer().Configure().Set("service-cluster-ip-range", serviceRange)
 	if admin, err = server.Start(); err != nil {
 		return fmt.Errorf("starting the API server: %w", err)
 	}

@@ -1,0 +1,84 @@
+package dispatch_test
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/serviceful/serviceful/operator/api/v1alpha1"
+	"github.com/serviceful/serviceful/operator/internal/delivery"
+	"github.com/serviceful/serviceful/operator/internal/dispatch"
+	"github.com/serviceful/serviceful/operator/internal/wiring"
+)
+
+// notes is a meter that writes down what it is told.
+type notes struct {
+	mu    sync.Mutex
+	begun int
+	ends  []dispatch.Attempt
+}
+
+func (n *notes) Begin(*wiring.Subscription) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.begun++
+}
+
+func (n *notes) End(_ *wiring.Subscription, a dispatch.Attempt) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.ends = append(n.ends, a)
+}
+
+// TestMeter checks that the meter is told once of each try of a message, and the
+// truth of it.
+func TestMeter(t *testing.T) {
+	action := map[delivery.Action]string{delivery.Succeed: "done", delivery.Retry: "retry", delivery.Fail: "fail", delivery.Die: "dead"}
+	tests := map[string]struct {
+		id   string
+		want []string
+	}{
+		"done":         {"done", []string{"done called=true first=true filtered=false"}},
+		"tried twice":  {"once-503", []string{"retry called=true first=true filtered=false", "done called=true first=false filtered=false"}},
+		"tried thrice": {"503", []string{"retry called=true first=true filtered=false", "retry called=true first=false filtered=false", "dead called=true first=false filtered=false"}},
+		"rejected":     {"400", []string{"dead called=true first=true filtered=false"}},
+		"filtered":     {"other", []string{"done called=true first=true filtered=true"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			n, times := &notes{}, 0 // one call at a time
+			trigger := onEvent("heard", quick(), "in")
+			trigger.Event.Filters = []v1alpha1.Filter{{CESQL: "id <> 'other'"}}
+			r := newRig(t, func(w http.ResponseWriter, r *http.Request) {
+				times++
+				switch id := r.Header.Get("Ce-Id"); {
+				case id == "400":
+					w.WriteHeader(http.StatusBadRequest)
+				case id == "503" || id == "once-503" && times == 1:
+					w.WriteHeader(http.StatusServiceUnavailable)
+				}
+			}, []v1alpha1.Trigger{trigger}, func(r *rig) { r.config.Meter = n })
+			r.publish(newEvent("in", test.id))
+			eventually(t, "it has ended", func() bool {
+				n.mu.Lock()
+				defer n.mu.Unlock()
+				return len(n.ends) == len(test.want)
+			})
+			r.settled()
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			var got []string
+			for _, a := range n.ends {
+				if !a.Settled || a.Called && !a.Filtered && a.Took <= 0 || a.First && a.Waited < 0 {
+					t.Errorf("%+v", a)
+				}
+				got = append(got, fmt.Sprintf("%s called=%t first=%t filtered=%t", action[a.Verdict.Action], a.Called, a.First, a.Filtered))
+			}
+			if !slices.Equal(got, test.want) || n.begun != len(test.want) {
+				t.Errorf("%d began, got %q, want %q", n.begun, got, test.want)
+			}
+		})
+	}
+}
