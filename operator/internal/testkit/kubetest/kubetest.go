@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/client-go/rest"
@@ -87,7 +88,8 @@ func run() error {
 			filepath.Join(knative, "config/core/300-resources/service.yaml"),
 			filepath.Join(knative, "config/core/300-resources/revision.yaml"),
 		},
-		ErrorIfCRDPathMissing: true,
+		ErrorIfCRDPathMissing:    true,
+		ControlPlaneStartTimeout: 2 * time.Minute, // on a machine that is busy
 	}
 	// What a Service's address leads to, a test can listen on.
 	server.ControlPlane.GetAPIServer().Configure().Set("service-cluster-ip-range", serviceRange)
