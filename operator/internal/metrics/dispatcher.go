@@ -103,10 +103,10 @@ func (d *Dispatcher) End(sub *wiring.Subscription, a dispatch.Attempt) {
 	what := outcomeOf(a)
 	s.attempts[what].Inc()
 	if a.First {
-		s.wait.Observe(seconds(a.Waited))
+		s.wait.Observe(a.Waited.Seconds())
 	}
 	if a.Called && !a.Filtered {
-		s.duration.Observe(seconds(a.Took))
+		s.duration.Observe(a.Took.Seconds())
 	}
 	if what == dead {
 		d.dead.WithLabelValues(k.Namespace, k.Name, k.Trigger, a.Verdict.Reason).Inc()

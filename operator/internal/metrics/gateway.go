@@ -92,5 +92,5 @@ func (g *Gateway) Begin(rt *wiring.Route) { g.routes.begin(keyOf(rt)) }
 func (g *Gateway) End(rt *wiring.Route, status int, took time.Duration) {
 	s := g.routes.end(keyOf(rt)).value
 	s.requests[class(status)].Inc()
-	s.duration.Observe(seconds(took))
+	s.duration.Observe(took.Seconds())
 }

@@ -7,7 +7,6 @@ package metrics
 
 import (
 	"net/http"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -125,5 +124,3 @@ func (r reading) Collect(to chan<- prometheus.Metric) {
 		to <- prometheus.MustNewConstMetric(r.desc, prometheus.GaugeValue, value, labels...)
 	})
 }
-
-func seconds(d time.Duration) float64 { return d.Seconds() }

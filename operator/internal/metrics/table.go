@@ -3,6 +3,7 @@ package metrics
 import (
 	"maps"
 	"math"
+	"runtime"
 	"sync"
 	"sync/atomic"
 )
@@ -33,14 +34,9 @@ func newTable[K comparable, V any](fill func(K) V, drop func(K)) *table[K, V] {
 }
 
 // begin notes that something is under way; end must follow.
-func (t *table[K, V]) begin(k K) *entry[V] {
-	for {
-		e := t.find(k)
-		if e.underWay.Add(1) > 0 {
-			return e
-		}
-		t.mu.Lock() // until the table is without it
-		t.mu.Unlock()
+func (t *table[K, V]) begin(k K) {
+	for t.find(k).underWay.Add(1) <= 0 {
+		runtime.Gosched() // it is being dropped: the table is about to be without it
 	}
 }
 

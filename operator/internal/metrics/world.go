@@ -78,5 +78,5 @@ func (w *World) watch(f names.Function, begun time.Time, lease invoke.Lease) (re
 }
 
 func (w *World) waited(f names.Function, begun time.Time) {
-	w.functions.end(f).value.Observe(seconds(time.Since(begun)))
+	w.functions.end(f).value.Observe(time.Since(begun).Seconds())
 }
