@@ -118,8 +118,11 @@ func TestSettled(t *testing.T) {
 	old, oldService := fn.DeepCopy(), service.DeepCopy()
 	w.get(fn)
 	w.get(service)
-	if !reflect.DeepEqual(old, fn) || !reflect.DeepEqual(oldService, service) {
-		t.Error("a restart has changed something")
+	if !reflect.DeepEqual(old, fn) {
+		t.Errorf("a restart has changed the Function from %+v to %+v", old, fn)
+	}
+	if !reflect.DeepEqual(oldService, service) {
+		t.Errorf("a restart has changed the Knative Service from %+v to %+v", oldService, service)
 	}
 }
 
