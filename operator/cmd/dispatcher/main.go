@@ -91,6 +91,7 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer closeMailer()
+	b.GroupEvents = true                                                                // NATS syncs its disk before each answer
 	world, err := kube.New(kube.Config{REST: config, Domain: "localhost", Logger: log}) // it serves no routes
 	if err != nil {
 		return err

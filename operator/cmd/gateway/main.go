@@ -79,6 +79,7 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
+	b.GroupEvents = true // NATS syncs its disk before each answer
 	world, err := kube.New(kube.Config{REST: config, Domain: o.domain, Logger: log})
 	if err != nil {
 		return err
