@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net/http"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -54,9 +55,31 @@ func (w *workshop) startSink(ctx context.Context) (sinkRun, error) {
 	return sinkRun{dev: d, sink: sink}, err
 }
 
-// eventDoors are the two ways of an event to the sink.
-func (s sinkRun) eventDoors(w *workshop) (direct, ours door) {
-	ours = door{client: w.client, url: s.services + "/v1/events", token: s.sink.token, ids: new(atomic.Int64)}
+// eventPath is an event's way to the sink.
+type eventPath struct {
+	door
+	sink  instance
+	drain *http.Client // by which the sink is asked what arrived
+}
+
+// throughput is how many events arrive in a second when all senders send for that
+// long, from the first send to the last arrival.
+func (p eventPath) throughput(ctx context.Context, length time.Duration) (float64, error) {
+	began := time.Now()
+	sent, err := saturate(ctx, senders, length, p.post)
+	if err != nil {
+		return 0, err
+	}
+	all, err := p.sink.await(ctx, p.drain, len(sent))
+	return float64(len(sent)) / time.Unix(0, all.Last).Sub(began).Seconds(), err
+}
+
+// eventPaths are the two ways of an event to the sink.
+func (s sinkRun) eventPaths(w *workshop) (direct, ours eventPath) {
+	ours = eventPath{
+		door: door{client: w.client, url: s.services + "/v1/events", token: s.sink.token, ids: new(atomic.Int64)},
+		sink: s.sink, drain: w.client,
+	}
 	direct = ours
 	direct.url = s.sink.url + "/events"
 	return direct, ours
@@ -68,15 +91,9 @@ func eventsThroughput(ctx context.Context, w *workshop) ([]result, error) {
 		return nil, err
 	}
 	defer s.stop()
-	direct, ours := s.eventDoors(w)
-	raw, own, err := takeTurns(3*time.Second, direct, ours, func(at door, length time.Duration) (float64, error) {
-		began := time.Now()
-		sent, err := saturate(ctx, senders, length, at.post)
-		if err != nil {
-			return 0, err
-		}
-		all, err := s.sink.await(ctx, w.client, len(sent))
-		return float64(len(sent)) / time.Unix(0, all.Last).Sub(began).Seconds(), err
+	direct, ours := s.eventPaths(w)
+	raw, own, err := takeTurns(3*time.Second, direct, ours, func(p eventPath, length time.Duration) (float64, error) {
+		return p.throughput(ctx, length)
 	})
 	if err != nil {
 		return nil, err
@@ -93,13 +110,13 @@ func eventsLatency(ctx context.Context, w *workshop) ([]result, error) {
 		return nil, err
 	}
 	defer s.stop()
-	direct, ours := s.eventDoors(w)
-	raws, owns, err := takeTurns(3*time.Second, direct, ours, func(at door, length time.Duration) ([]time.Duration, error) {
-		sent, err := keepPace(ctx, 500, length, at.post)
+	direct, ours := s.eventPaths(w)
+	raws, owns, err := takeTurns(3*time.Second, direct, ours, func(p eventPath, length time.Duration) ([]time.Duration, error) {
+		sent, err := keepPace(ctx, 500, length, p.post)
 		if err != nil {
 			return nil, err
 		}
-		all, err := s.sink.await(ctx, w.client, sent)
+		all, err := p.sink.await(ctx, p.drain, sent)
 		return all.Latencies, err
 	})
 	if err != nil {

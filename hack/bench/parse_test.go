@@ -37,13 +37,33 @@ func TestResidentMemory(t *testing.T) {
 }
 
 func TestChoose(t *testing.T) {
-	if all, err := choose(nil); err != nil || len(all) != len(benchmarks) {
-		t.Errorf("none named: got %d benchmarks, %v", len(all), err)
+	laptop, err := choose(nil)
+	if err != nil || len(laptop) == 0 || laptop[0].set != "" {
+		t.Errorf("none named: got %d benchmarks, %v", len(laptop), err)
+	}
+	cluster, err := choose([]string{"cluster"})
+	if err != nil || len(cluster) == 0 || len(cluster)+len(laptop) != len(benchmarks) {
+		t.Errorf("cluster: got %d benchmarks, %v", len(cluster), err)
 	}
 	if one, err := choose([]string{"cold"}); err != nil || len(one) != 1 || one[0].name != "cold" {
 		t.Errorf("cold: got %v, %v", one, err)
 	}
 	if _, err := choose([]string{"warm"}); err == nil {
 		t.Error("an unknown name was accepted")
+	}
+}
+
+func TestPlainService(t *testing.T) {
+	rendered := `{"apiVersion": "serving.knative.dev/v1", "kind": "Service",
+		"metadata": {"name": "x", "ownerReferences": [{}], "labels": {"serviceful.dev/function": "x"}},
+		"spec": {
+			"template": {"metadata": {"annotations": {"a": "b"}, "labels": {"c": "d"}}, "spec": {"serviceAccountName": "x", "timeoutSeconds": 7}},
+			"traffic": [{"latestRevision": true, "percent": 100}]},
+		"status": {}}`
+	want := `{"apiVersion":"serving.knative.dev/v1","kind":"Service",` +
+		`"metadata":{"labels":{"networking.knative.dev/visibility":"cluster-local"},"name":"y"},` +
+		`"spec":{"template":{"metadata":{"annotations":{"a":"b"}},"spec":{"timeoutSeconds":7}}}}`
+	if got, err := plainService(rendered, "y"); got != want || err != nil {
+		t.Errorf("got %s, %v", got, err)
 	}
 }

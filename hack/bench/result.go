@@ -45,6 +45,8 @@ func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisec
 
 func inMillis(d time.Duration) string { return fmt.Sprintf("%.3g ms", millis(d)) }
 
+func inSeconds(d time.Duration) string { return fmt.Sprintf("%.3g s", d.Seconds()) }
+
 // percentile is the smallest value that at least p percent of values do not
 // exceed, 0 < p <= 100; of no values, zero.
 func percentile[T cmp.Ordered](values []T, p float64) T {

@@ -6,6 +6,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"io"
@@ -18,7 +19,8 @@ import (
 )
 
 func main() {
-	address := net.JoinHostPort("127.0.0.1", os.Getenv("PORT"))
+	// A function is called from beside it; a bare pod, by $BIND, from elsewhere.
+	address := net.JoinHostPort(cmp.Or(os.Getenv("BIND"), "127.0.0.1"), os.Getenv("PORT"))
 	err := http.ListenAndServe(address, new(sink).handler())
 	slog.Error("function ended", "function", "sink", "error", err)
 	os.Exit(1)

@@ -22,9 +22,15 @@ const storeTimeout = 5 * time.Second
 
 // Bus is one connection to NATS. Its methods may be called concurrently.
 type Bus struct {
+	// GroupEvents has events that are published at the same time be stored
+	// together. It is for a server that syncs its disk before each answer; another
+	// is faster without. Set it before use.
+	GroupEvents bool
+
 	nc      *nats.Conn
 	js      jetstream.JetStream
 	streams sync.Map   // stream name -> jetstream.Stream
+	groups  sync.Map   // namespace -> *group of its events
 	batches sync.Mutex // held while the messages of a batch are sent
 }
 

@@ -27,7 +27,11 @@ const (
 // returns when the server has said so.
 func (b *Bus) PublishEvents(ctx context.Context, namespace string, events []*event.Event) error {
 	if len(events) == 1 {
-		_, err := b.Store(ctx, eventMessage(namespace, events[0]))
+		m := eventMessage(namespace, events[0])
+		if b.GroupEvents {
+			return b.events(namespace).store(ctx, m)
+		}
+		_, err := b.Store(ctx, m)
 		return err
 	}
 	messages := make([]*envelope.Message, len(events))
@@ -41,14 +45,20 @@ func (b *Bus) PublishEvents(ctx context.Context, namespace string, events []*eve
 	// One of them is stored already, and the server refuses the batch for it:
 	// one by one it tells which.
 	for _, m := range messages {
-		for _, key := range [...]string{headerBatchID, headerBatchSequence, headerBatchCommit} {
-			delete(m.Header, key)
-		}
-		if _, err := b.Store(ctx, m); err != nil {
+		if err := b.storeUnbatched(ctx, m); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// events are those of a namespace that come one by one.
+func (b *Bus) events(namespace string) *group {
+	g, ok := b.groups.Load(namespace)
+	if !ok {
+		g, _ = b.groups.LoadOrStore(namespace, &group{bus: b})
+	}
+	return g.(*group)
 }
 
 func eventMessage(namespace string, e *event.Event) *envelope.Message {

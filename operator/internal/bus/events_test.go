@@ -70,6 +70,29 @@ func TestPublishAgain(t *testing.T) {
 	}
 }
 
+// Many senders at once, each event twice, on a bus that groups them.
+func TestPublishGrouped(t *testing.T) {
+	const senders, each = 50, 10
+	b := start(t)
+	b.GroupEvents = true
+	var wg sync.WaitGroup
+	for i := range senders {
+		wg.Go(func() {
+			for j := range 2 * each {
+				if err := b.PublishEvents(t.Context(), shop, []*event.Event{newEvent("a.b", fmt.Sprintf("%d-%d", i, j/2))}); err != nil {
+					t.Errorf("event %d-%d: %v", i, j/2, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	got := ids(t, b)
+	slices.Sort(got)
+	if len(got) != senders*each || len(slices.Compact(got)) != senders*each {
+		t.Errorf("the log holds %d events, want %d", len(got), senders*each)
+	}
+}
+
 // More batches at once than the server allows to be open.
 func TestPublishBatchesAtOnce(t *testing.T) {
 	const batches, size = 70, 20

@@ -67,12 +67,19 @@ func scaling(s *v1alpha1.Scale) map[string]string {
 		idle = s.Idle.Duration
 	}
 	return map[string]string{
+		// Knative's own autoscaler, whatever the cluster's default: no other goes to
+		// zero.
+		autoscaling.ClassAnnotationKey:    autoscaling.KPA,
 		autoscaling.MinScaleAnnotationKey: number(s.Min, v1alpha1.DefaultScaleMin),
 		autoscaling.MaxScaleAnnotationKey: number(s.Max, v1alpha1.DefaultScaleMax),
+		// One instance proves that a revision starts before it gets any call. Where
+		// the cluster's default is none, every image would be Ready.
+		autoscaling.InitialScaleAnnotationKey: "1",
 		// The last instance stops when this long nothing was called. Both have the
 		// bounds 6s and 1h; Knative takes whole seconds.
 		autoscaling.WindowAnnotationKey: strconv.FormatInt(seconds(idle), 10) + "s",
-		// The window has said all: the cluster's default must not add to it.
+		// The window has said all: the cluster's defaults must not add to it.
+		autoscaling.ScaleDownDelayAnnotationKey:      "0s",
 		autoscaling.ScaleToZeroPodRetentionPeriodKey: "0s",
 		// The activator stays in the path: no probe before the scale to zero, no
 		// change of endpoints at each cold start, no scraping of instances, and a

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"knative.dev/serving/pkg/apis/autoscaling"
+	autoscalingv1alpha1 "knative.dev/serving/pkg/apis/autoscaling/v1alpha1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/serviceful/serviceful/operator/api/v1alpha1"
@@ -192,6 +193,45 @@ func TestScale(t *testing.T) {
 	}
 	if n := render.Service(function(t, least+"scale: {concurrency: 0}"), settings).Spec.Template.Spec.ContainerConcurrency; *n != 0 {
 		t.Errorf("no limit became %d", *n)
+	}
+}
+
+// TestClusterDefaults has Knative's own code read the rendered annotations: each
+// setting that decides when an instance starts and when the last one goes is said
+// by us, and no default of a cluster has a part in it.
+func TestClusterDefaults(t *testing.T) {
+	annotations := render.Service(function(t, least), settings).Spec.Template.Annotations
+	pa := &autoscalingv1alpha1.PodAutoscaler{ObjectMeta: metav1.ObjectMeta{Annotations: annotations}}
+	if _, said := annotations[autoscaling.ClassAnnotationKey]; !said || pa.Class() != autoscaling.KPA {
+		t.Errorf("the autoscaler is %q", pa.Class())
+	}
+	if n, said := pa.InitialScale(); !said || n != 1 {
+		t.Errorf("a revision begins with %d instances", n)
+	}
+	if c, said := pa.TargetBC(); !said || c != -1 {
+		t.Errorf("the burst capacity is %v", c)
+	}
+	for what, f := range map[string]func() (time.Duration, bool){
+		"scale-down delay": pa.ScaleDownDelay, "retention": pa.ScaleToZeroPodRetention,
+	} {
+		if d, said := f(); !said || d != 0 {
+			t.Errorf("the %s is %v", what, d)
+		}
+	}
+	if d, said := pa.Window(); !said || d != v1alpha1.DefaultIdle {
+		t.Errorf("the window is %v", d)
+	}
+}
+
+// TestReadinessIsQuick wants the readiness probe that Knative's proxy polls with
+// every 50 ms, without waiting for the kubelet (knative.dev/serving, pkg/queue/readiness
+// and pkg/activator/net).
+func TestReadinessIsQuick(t *testing.T) {
+	service := render.Service(function(t, everything), settings)
+	service.SetDefaults(context.WithoutCancel(t.Context()))
+	c := service.Spec.Template.Spec.Containers[0]
+	if c.StartupProbe != nil || c.ReadinessProbe == nil || c.ReadinessProbe.Exec != nil || c.ReadinessProbe.PeriodSeconds != 0 {
+		t.Errorf("it starts with %v and is ready with %v", c.StartupProbe, c.ReadinessProbe)
 	}
 }
 

@@ -88,6 +88,7 @@ func Open(ctx context.Context, program, domain string, o Options) (_ *Plane, err
 	if p.Bus, err = bus.New(nc); err != nil {
 		return nil, err
 	}
+	p.Bus.GroupEvents = true // NATS syncs its disk before each answer
 	p.Metrics = metrics.New(p.Bus)
 	if o.metrics != "" {
 		scraped, err := Listen("--metrics", o.metrics, p.Metrics.Handler())

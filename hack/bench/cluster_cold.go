@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+)
+
+// sleepers is how many functions at zero are called, each once: no call comes
+// while an instance of an earlier one goes.
+const sleepers = 10
+
+const sleeperText = `
+apiVersion: serviceful.dev/v1alpha1
+kind: Function
+metadata: {name: %[1]s}
+spec:
+  image: %[2]s
+  triggers:
+  - name: sync
+    http: {methods: [GET], path: /%[1]s}
+---`
+
+func clusterCold(ctx context.Context, _ *workshop) ([]result, error) {
+	const namespace = "bench-cold"
+	c, err := openCluster(ctx)
+	if err != nil {
+		return nil, err
+	}
+	manifests := ""
+	for n := range sleepers {
+		manifests += fmt.Sprintf(sleeperText, sleeper(n), c.image)
+	}
+	var bare, ours []time.Duration
+	err = c.within(ctx, namespace, func() error {
+		if err := c.deploy(ctx, namespace, "function", manifests); err != nil {
+			return err
+		}
+		if err := c.awaitZero(ctx, namespace); err != nil {
+			return err
+		}
+		for n := range sleepers {
+			took, err := c.barePod(ctx, namespace)
+			if err != nil {
+				return err
+			}
+			bare = append(bare, took)
+			began := time.Now()
+			if err := get(ctx, c.client, "http://"+namespace+domain+"/"+sleeper(n)); err != nil {
+				return err
+			}
+			ours = append(ours, time.Since(began))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return []result{{
+		what: "cluster-cold p50", ours: inMillis(median(ours)), yardstick: inMillis(median(bare)),
+		value: float64(median(ours)) / float64(median(bare)), target: 1.4,
+	}}, nil
+}
+
+func sleeper(n int) string { return fmt.Sprintf("sleeper%d", n) }
+
+// barePod is how long a pod of the function's image takes from its creation to its
+// first answer. It is gone when that is known.
+func (c *cluster) barePod(ctx context.Context, namespace string) (took time.Duration, err error) {
+	pods, now := c.kube.CoreV1().Pods(namespace), int64(0)
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "bare"},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{
+			Name: "sink", Image: c.image, Env: []corev1.EnvVar{{Name: "PORT", Value: "8080"}, {Name: "BIND", Value: "0.0.0.0"}},
+		}}},
+	}
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	events, err := pods.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=bare"})
+	if err != nil {
+		return 0, fmt.Errorf("watching a bare pod: %w", err)
+	}
+	defer events.Stop()
+	began := time.Now()
+	if _, err := pods.Create(ctx, pod, metav1.CreateOptions{}); err != nil {
+		return 0, fmt.Errorf("creating a bare pod: %w", err)
+	}
+	running, err := await(events, func(e watch.Event, p *corev1.Pod) bool { return p.Status.PodIP != "" })
+	if err != nil {
+		return 0, fmt.Errorf("waiting for the address of a bare pod: %w", err)
+	}
+	impatient := &http.Client{Timeout: time.Second}
+	defer impatient.CloseIdleConnections()
+	url := "http://" + running.Status.PodIP + ":8080/sync"
+	err = poll(ctx, time.Millisecond, patience, func() bool { return get(ctx, impatient, url) == nil })
+	took = time.Since(began)
+	if err != nil {
+		return 0, fmt.Errorf("waiting for the answer of a bare pod: %w", err)
+	}
+	if err := pods.Delete(ctx, "bare", metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
+		return 0, fmt.Errorf("removing a bare pod: %w", err)
+	}
+	_, err = await(events, func(e watch.Event, p *corev1.Pod) bool { return e.Type == watch.Deleted })
+	return took, err
+}
+
+// await returns the pod of the first event that is as wanted.
+func await(events watch.Interface, wanted func(watch.Event, *corev1.Pod) bool) (*corev1.Pod, error) {
+	for e := range events.ResultChan() {
+		if p, ok := e.Object.(*corev1.Pod); ok && wanted(e, p) {
+			return p, nil
+		}
+	}
+	return nil, errors.New("the watch has ended")
+}
