@@ -2,15 +2,12 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 )
 
 const release = "serviceful"
@@ -18,6 +15,7 @@ const release = "serviceful"
 // chart is the packaged chart that hack/release wrote, and Helm.
 type chart struct {
 	*space
+	namespace     string // of the release
 	file, install string // the package; what was installed without Helm
 	program       string
 	home          string // what this machine's user has set for Helm does not count
@@ -34,13 +32,15 @@ func newChart(s *space) *chart {
 	if err != nil {
 		s.Fatalf("building Helm: %v\n%s", err, out)
 	}
-	return &chart{s, files[0], filepath.Join(dist, "install.yaml"), strings.TrimSpace(string(out)), s.TempDir()}
+	c := &chart{s, system, files[0], filepath.Join(dist, "install.yaml"), strings.TrimSpace(string(out)), s.TempDir()}
+	s.Cleanup(c.restore)
+	return c
 }
 
 func (c *chart) tryHelm(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context()), 2*patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, c.program, append(args, "--namespace", system)...)
+	cmd := exec.CommandContext(ctx, c.program, append(args, "--namespace", c.namespace)...)
 	cmd.Env = append(os.Environ(), "HELM_CACHE_HOME="+c.home, "HELM_CONFIG_HOME="+c.home, "HELM_DATA_HOME="+c.home)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -85,13 +85,10 @@ func TestChart(t *testing.T) {
 	s.apply(s.functions(), "membership", "offers", "notifications")
 	before := s.join("before@example.com")
 	c := newChart(s)
-	t.Cleanup(c.restore)
 
-	c.helm("install", release, c.file, "--take-ownership", "--force-conflicts", "--wait", "--timeout", "8m")
+	c.takeOver()
 	s.mustCall(200, "GET", "/members/"+before, "")
-	if _, err := c.tryHelm("upgrade", release, c.file, "--set", "highAvailability=true"); err == nil || !strings.Contains(err.Error(), "Keep nats.servers=1") {
-		t.Errorf("a store that one server wrote is given to three: %v", err)
-	}
+	c.refused("Keep nats.servers=1", "upgrade", release, c.file, "--set", "highAvailability=true")
 
 	j := startJoins(s)
 	rolled := []string{"upgrade", release, c.file, "--wait", "--timeout", "8m"}
@@ -113,15 +110,32 @@ func TestChart(t *testing.T) {
 	if n := len(strings.Fields(kept)); n != 5 {
 		t.Errorf("kept are %s", kept)
 	}
+	c.refused("Keep nats.servers=1", "install", release, c.file, "--set", "highAvailability=true")
+	s.kubectl("", "label", "namespace", s.name, "app.kubernetes.io/version=1.20.0")
+	c.refused("is 1.20.0. The oldest", "install", release, c.file, "--set", "knative.namespace="+s.name)
 
 	c.helm("install", release, c.file, "--wait", "--timeout", "8m")
-	s.findDoor()
+	s.findDoor(system)
 	s.apply(s.functions(), "membership", "offers", "notifications")
 	s.eventually("the member that joined before is there", func() bool {
 		a, err := s.call("GET", "/members/"+before, "")
 		return err == nil && a.status == 200
 	})
 	s.join("after@example.com")
+}
+
+// takeOver makes what kubectl installed a release of Helm.
+func (c *chart) takeOver() {
+	c.Helper()
+	c.helm("install", release, c.file, "--take-ownership", "--force-conflicts", "--wait", "--timeout", "8m")
+}
+
+// refused checks that Helm does nothing, and says why.
+func (c *chart) refused(why string, args ...string) {
+	c.Helper()
+	if _, err := c.tryHelm(args...); err == nil || !strings.Contains(err.Error(), why) {
+		c.Errorf("helm %s: got %v, want %s", strings.Join(args, " "), err, why)
+	}
 }
 
 // annotated checks the annotation "rolled" of the pods of the operator, the
@@ -143,69 +157,4 @@ func (s *space) join(email string) string {
 	var member struct{ Number string }
 	s.mustCall(201, "POST", "/members", fmt.Sprintf(`{"name": "Ada", "email": %q, "postcode": "AB1 2CD"}`, email)).decode(s.T, &member)
 	return member.Number
-}
-
-// joins are members that join and redeem their welcome offers, one after the
-// other by each of a few clients.
-type joins struct {
-	*space
-	end     context.CancelFunc
-	clients sync.WaitGroup
-
-	mu    sync.Mutex
-	calls []string // where the accepted redemptions are answered
-}
-
-func startJoins(s *space) *joins {
-	ctx, end := context.WithCancel(s.Context())
-	j := &joins{space: s, end: end}
-	s.Cleanup(j.clients.Wait)
-	for client := range 4 {
-		j.clients.Go(func() {
-			for n := 0; ; n++ {
-				select {
-				case <-ctx.Done():
-					return
-				case <-time.After(50 * time.Millisecond):
-					j.one(fmt.Sprintf("member-%d-%d@example.com", client, n))
-				}
-			}
-		})
-	}
-	return j
-}
-
-// one is one member, whose requests must not fail.
-func (j *joins) one(email string) {
-	var member struct{ Number string }
-	joined, err := j.call("POST", "/members", fmt.Sprintf(`{"name": "Ada", "email": %q, "postcode": "AB1 2CD"}`, email))
-	if err != nil || joined.status != 201 || json.Unmarshal([]byte(joined.body), &member) != nil {
-		j.Errorf("joining: %v, %d %s", err, joined.status, joined.body)
-		return
-	}
-	redeemed, err := j.call("POST", "/members/"+member.Number+"/offers/welcome-coffee/redemptions", "")
-	if err != nil || redeemed.status != 202 {
-		j.Errorf("redeeming: %v, %d %s", err, redeemed.status, redeemed.body)
-		return
-	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.calls = append(j.calls, redeemed.header.Get("Location"))
-}
-
-// stop ends the requests, and waits until everything accepted is done.
-func (j *joins) stop() {
-	j.Helper()
-	j.end()
-	j.clients.Wait()
-	if len(j.calls) == 0 {
-		j.Error("nobody joined meanwhile")
-	}
-	for _, at := range j.calls {
-		j.eventually("the redemption "+at+" is done", func() bool {
-			a, err := j.call("GET", at, "")
-			return err == nil && strings.Contains(a.body, `"succeeded"`)
-		})
-	}
-	j.Logf("%d members joined and redeemed", len(j.calls))
 }
