@@ -5,6 +5,7 @@ package charts
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -99,7 +100,7 @@ func decode(t *testing.T, text string) map[string]object {
 		var o object
 		err := decoder.Decode(&o)
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return objects
 		case err != nil:
 			t.Fatal(err)

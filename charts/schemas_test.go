@@ -99,8 +99,10 @@ func writeBuiltIn(t *testing.T, dir string, wanted map[any]bool) {
 		if err := json.Unmarshal(text, &document); err != nil {
 			t.Fatal(err)
 		}
-		for name, schema := range document.Components.Schemas {
+		for _, schema := range document.Components.Schemas {
 			closeObjects(schema)
+		}
+		for name, schema := range document.Components.Schemas {
 			kinds, _ := schema["x-kubernetes-group-version-kind"].([]any)
 			if len(kinds) != 1 {
 				continue // shared by many, such as DeleteOptions

@@ -37,7 +37,7 @@ func newSpace(t *testing.T) *space {
 		t.Skip("there is no cluster to test on: hack/e2e brings one up")
 	}
 	s := &space{T: t, name: fmt.Sprintf("e2e-%d", time.Now().UnixNano())}
-	s.door = strings.TrimSpace(s.kubectl("", "-n", system, "get", "service", "serviceful-gateway", "-o", "jsonpath={.spec.clusterIP}"))
+	s.findDoor(system)
 	s.kubectl("", "create", "namespace", s.name)
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -46,6 +46,13 @@ func newSpace(t *testing.T) *space {
 		s.kubectl("", "delete", "namespace", s.name, "--wait=false")
 	})
 	return s
+}
+
+// findDoor looks for the address of the gateway in a namespace, which is another
+// when its Service was made anew.
+func (s *space) findDoor(namespace string) {
+	s.Helper()
+	s.door = strings.TrimSpace(s.kubectl("", "-n", namespace, "get", "service", "serviceful-gateway", "-o", "jsonpath={.spec.clusterIP}"))
 }
 
 // report prints what helps to see why a test failed.
