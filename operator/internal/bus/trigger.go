@@ -90,9 +90,9 @@ func (b *Bus) Since(ctx context.Context, stream, consumer string) (time.Time, er
 		return time.Time{}, explain(fmt.Sprintf("looking up consumer %q of %q", consumer, stream), err)
 	}
 	info := c.CachedInfo()
-	resumed, err := time.Parse(time.RFC3339Nano, info.Config.Metadata[resumedKey])
-	if err != nil || resumed.Before(info.Created) {
-		return info.Created, nil
+	since := info.Created
+	if resumed, err := time.Parse(time.RFC3339Nano, info.Config.Metadata[resumedKey]); err == nil && resumed.After(since) {
+		since = resumed
 	}
-	return resumed, nil
+	return since, nil
 }
