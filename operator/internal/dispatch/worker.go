@@ -141,7 +141,7 @@ func (w *worker) deliver(waiting, calling context.Context, d *bus.Delivered) {
 		return
 	}
 	end := ending{progress: p}
-	m := delivery.Message{Attempts: p.Attempts, Tries: p.Tries, Due: p.First, Problem: p.Last.Problem}
+	m := delivery.Message{Attempts: p.Attempts, Tries: p.Tries, Due: p.Due, Problem: p.Last.Problem}
 	verdict, overdue := delivery.Overdue(sub.Policy, m, time.Now())
 	if overdue {
 		end.verdict = verdict
