@@ -119,7 +119,7 @@ func withLetters(cmd *cobra.Command, r *reachFlags, s *selection, args []string,
 
 // refusals are the letters that have nowhere to go.
 type refusals struct {
-	out   io.Writer
+	lines []string // of the first
 	count int
 }
 
@@ -128,18 +128,18 @@ const shownRefusals = 20
 
 func (r *refusals) add(l brief, to dead.Trigger, err error) {
 	if r.count++; r.count <= shownRefusals {
-		fmt.Fprintf(r.out, "refused %s: %s\n", l.id, refusal(l, to, err))
+		r.lines = append(r.lines, fmt.Sprintf("refused %s: %s", l.id, refusal(l, to, err)))
 	}
 }
 
-func (r *refusals) end() error {
-	if r.count > shownRefusals {
-		fmt.Fprintf(r.out, "refused %d more\n", r.count-shownRefusals)
+// write names the refused; to be called when no progress is shown any more.
+func (r *refusals) write(w io.Writer) {
+	for _, line := range r.lines {
+		fmt.Fprintln(w, line)
 	}
-	if r.count > 0 {
-		return errReported
+	if r.count > len(r.lines) {
+		fmt.Fprintf(w, "refused %d more\n", r.count-len(r.lines))
 	}
-	return nil
 }
 
 // refusal says why a letter was not replayed, and what can be done.
@@ -163,7 +163,7 @@ func refused(err error) bool {
 
 func replayLetters(cmd *cobra.Command, b *bus.Bus, letters []brief, o replayOptions) error {
 	var replayed, going, gone int
-	no := refusals{out: cmd.ErrOrStderr()}
+	var no refusals
 	p := pace{rate: o.rate, out: cmd.ErrOrStderr(), what: "replaying"}
 	done, err := p.each(cmd.Context(), len(letters), func(ctx context.Context, i int) error {
 		l, err := b.Letter(ctx, letters[i].id)
@@ -192,8 +192,15 @@ func replayLetters(cmd *cobra.Command, b *bus.Bus, letters []brief, o replayOpti
 	s.add(gone, "were gone")
 	s.add(no.count, "refused")
 	s.add(len(letters)-done, "left")
+	no.write(cmd.ErrOrStderr())
 	fmt.Fprintln(cmd.OutOrStdout(), s.String())
-	return errors.Join(err, no.end(), interrupted(cmd, done < len(letters)))
+	if err == nil {
+		err = interrupted(cmd, done < len(letters))
+	}
+	if err == nil && no.count > 0 {
+		err = errReported
+	}
+	return err
 }
 
 // interrupted is the error of a command that was told to stop before its end.
@@ -334,5 +341,8 @@ func purgeLetters(cmd *cobra.Command, b *bus.Bus, letters []brief) error {
 	s.add(gone, "were gone")
 	s.add(len(letters)-done, "left")
 	fmt.Fprintln(cmd.OutOrStdout(), s.String())
-	return errors.Join(err, interrupted(cmd, done < len(letters)))
+	if err == nil {
+		err = interrupted(cmd, done < len(letters))
+	}
+	return err
 }

@@ -61,7 +61,8 @@ func Dial(cfg DialConfig) (*nats.Conn, error) {
 	if cfg.Dial != nil {
 		opts = append(opts, nats.SetCustomDialer(dialer(cfg.Dial)), nats.SkipHostLookup(), nats.IgnoreDiscoveredServers())
 	}
-	nc, err := nats.Connect(cfg.URL, append(opts, nats.Timeout(dialTimeout))...)
+	quiet := nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}) // the command hears of it by what fails
+	nc, err := nats.Connect(cfg.URL, append(opts, nats.Timeout(dialTimeout), quiet)...)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to NATS: %w", err)
 	}
