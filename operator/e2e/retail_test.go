@@ -71,19 +71,25 @@ func TestJoin(t *testing.T) {
 	s.eventually("all functions are at zero again", func() bool { return s.pods() == 0 })
 }
 
+// unpullable is manifests in which the image of one function is not there.
+func unpullable(t *testing.T, manifests, function string) string {
+	t.Helper()
+	i := strings.Index(manifests, "/"+function+"@sha256:")
+	if i < 0 {
+		t.Fatalf("the manifests name no image of %s by digest", function)
+	}
+	start := strings.LastIndex(manifests[:i], " ") + 1
+	end := start + strings.IndexAny(manifests[start:], " \n")
+	return manifests[:start] + "198.18.0.2:5000/nothing@sha256:" + strings.Repeat("0", 64) + manifests[end:]
+}
+
 // TestImageThatCannotStart has a redemption accepted while the function's image
 // cannot start: it is delivered when the image is mended.
 func TestImageThatCannotStart(t *testing.T) {
 	t.Parallel()
 	s := newSpace(t)
 	good := s.functions()
-	i := strings.Index(good, "/offers@sha256:")
-	if i < 0 {
-		t.Fatal("the manifests name no image of offers by digest")
-	}
-	start := strings.LastIndex(good[:i], " ") + 1
-	end := start + strings.IndexAny(good[start:], " \n")
-	s.apply(good[:start]+"198.18.0.2:5000/nothing@sha256:"+strings.Repeat("0", 64)+good[end:], "membership")
+	s.apply(unpullable(t, good, "offers"), "membership")
 	var member struct{ Number string }
 	s.mustCall(201, "POST", "/members", `{"name": "Ada", "email": "ada@example.com", "postcode": "AB1 2CD"}`).decode(t, &member)
 	a := s.mustCall(202, "POST", "/members/"+member.Number+"/offers/welcome-coffee/redemptions", "")

@@ -167,8 +167,8 @@ func (s *size) Set(v string) error {
 func (s *size) String() string { return resource.NewQuantity(int64(*s), resource.BinarySI).String() }
 func (s *size) Type() string   { return "size" }
 
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
 	if !ok {
 		return false
 	}

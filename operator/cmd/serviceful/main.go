@@ -1,5 +1,5 @@
 // Command serviceful is the command-line tool: it runs a whole system on a
-// laptop and shows how Functions are wired.
+// laptop, shows how Functions are wired, and gives messages another chance.
 package main
 
 import (
@@ -44,10 +44,11 @@ func rootCommand() *cobra.Command {
 		Short: "Functions that scale to zero, wired by events, on a laptop as on a cluster",
 		Long: `Serviceful runs functions: containers that get HTTP requests and CloudEvents,
 raise events of their own, and lean on services such as key-value buckets and
-mail. This tool runs a whole system on a laptop and shows how it is wired.`,
+mail. This tool runs a whole system on a laptop, shows how it is wired, and there as
+on a cluster works on dead letters and sends events again.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(devCommand(), graphCommand())
+	cmd.AddCommand(devCommand(), graphCommand(), deadCommand(), replayCommand())
 	return cmd
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -40,6 +41,7 @@ func TestMain(m *testing.M) {
 //	eventually http ...     the same, again and again until it is so
 //	eventually exists FILE  waits until there is a file
 //	delivered               waits until all calls that ever got a 202 have succeeded
+//	captured NAME RE        keeps in $NAME what the RE's group matches in what was last written to the error output
 //	fill FILE               writes into FILE until the disk is full
 func TestScripts(t *testing.T) {
 	testscript.Run(t, scriptParams(filepath.Join("testdata", "script")))
@@ -60,6 +62,7 @@ func scriptParams(dir string) testscript.Params {
 			"delivered":  inScript(delivered),
 			"gone":       inScript(gone),
 			"fill":       inScript(fill),
+			"captured":   inScript(captured),
 		},
 	}
 }
@@ -142,6 +145,23 @@ func eventually(s *script, args []string) error {
 		})
 	}
 	return errors.New("usage: eventually http ..., eventually exists FILE")
+}
+
+func captured(s *script, args []string) error {
+	if len(args) != 2 {
+		return errors.New("usage: captured NAME RE")
+	}
+	re, err := regexp.Compile("(?m)" + args[1])
+	if err != nil {
+		return err
+	}
+	text := s.ReadFile("stderr")
+	found := re.FindStringSubmatch(text)
+	if len(found) != 2 {
+		return fmt.Errorf("no match of %s, or no group, in:\n%s", re, text)
+	}
+	s.Setenv(args[0], found[1])
+	return nil
 }
 
 // poll tries until it succeeds, and gives the last error when the time is up.

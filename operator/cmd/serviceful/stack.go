@@ -84,6 +84,7 @@ func startStack(ctx context.Context, o devOptions, log *slog.Logger) (_ *stack, 
 			return nil, err
 		}
 	}
+	s.letIn(ctx)
 	return s, s.apply(ctx)
 }
 
@@ -121,6 +122,27 @@ func (s *stack) startNATS() (err error) {
 	b, err := s.connect("control")
 	s.layout = bus.Layout{Bus: b, Mailbox: true}
 	return err
+}
+
+// letIn lets `serviceful dead` and `serviceful replay` in. All the rest does
+// without.
+func (s *stack) letIn(ctx context.Context) {
+	l, err := s.data.Listen(ctx)
+	if err != nil {
+		s.log.Warn("serviceful dead and replay will not work", "error", err)
+		return
+	}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		if err := s.nats.Serve(l); err != nil {
+			s.log.Warn("serviceful dead and replay work no more", "error", err)
+		}
+	}()
+	s.onStop(func(context.Context) {
+		_ = l.Close()
+		<-served
+	})
 }
 
 // connect opens a connection of its own for each part, as in a cluster.

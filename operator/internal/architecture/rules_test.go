@@ -31,6 +31,7 @@ var rooms = map[string]layer{
 	"operator/internal/delivery":     think,
 	"operator/internal/event":        think,
 	"operator/internal/envelope":     think,
+	"operator/internal/dead":         think,
 	"operator/internal/filter":       think,
 	"operator/internal/wiring":       think,
 	"operator/internal/graph":        think,
@@ -81,6 +82,7 @@ var rules = map[layer]struct {
 var thoughts = map[string][]string{
 	"event":    {"names"},
 	"envelope": {"names"},
+	"dead":     {"names", "delivery", "envelope"},
 	"filter":   {"event"},
 	"wiring":   {"names", "route", "delivery", "event", "filter"},
 	"graph":    {"names", "delivery", "wiring"},

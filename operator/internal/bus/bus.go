@@ -118,9 +118,26 @@ func (b *Bus) Last(ctx context.Context, stream, subject string) (*envelope.Messa
 	if err != nil {
 		return nil, explain(fmt.Sprintf("reading %q", subject), err)
 	}
+	return fromRaw(raw), nil
+}
+
+// At is the message with a sequence; ErrNotFound if it is gone.
+func (b *Bus) At(ctx context.Context, stream string, sequence uint64) (*envelope.Message, error) {
+	s, err := b.stream(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := s.GetMsg(ctx, sequence)
+	if err != nil {
+		return nil, explain(fmt.Sprintf("reading message %d of stream %q", sequence, stream), err)
+	}
+	return fromRaw(raw), nil
+}
+
+func fromRaw(raw *jetstream.RawStreamMsg) *envelope.Message {
 	return &envelope.Message{
 		Subject: raw.Subject, Header: envelope.Header(raw.Header), Body: raw.Data, Sequence: raw.Sequence, Stored: raw.Time,
-	}, nil
+	}
 }
 
 // Delete removes one message; ErrNotFound if it is gone.

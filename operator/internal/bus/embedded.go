@@ -3,7 +3,9 @@ package bus
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -64,6 +66,41 @@ func (e *Embedded) Connect(name string) (*nats.Conn, error) {
 		return nil, fmt.Errorf("connecting to the NATS server: %w", err)
 	}
 	return nc, nil
+}
+
+// Serve hands each connection that a listener accepts to the server, until the
+// listener is closed; those that are open then end with the server.
+func (e *Embedded) Serve(l net.Listener) error {
+	for {
+		outside, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("accepting a connection to the NATS server: %w", err)
+		}
+		inside, err := e.server.InProcessConn()
+		if err != nil { // it is stopping
+			_ = outside.Close()
+			return fmt.Errorf("connecting to the NATS server: %w", err)
+		}
+		go join(outside, inside)
+	}
+}
+
+// join copies both ways until one side ends, and closes both.
+func join(one, other net.Conn) {
+	ended := make(chan struct{}, 2)
+	pass := func(to, from net.Conn) {
+		_, _ = io.Copy(to, from) // an end is an end
+		ended <- struct{}{}
+	}
+	go pass(one, other)
+	go pass(other, one)
+	<-ended
+	_ = one.Close()
+	_ = other.Close()
+	<-ended
 }
 
 // Healthy reports whether everything can be stored. An error of the disk, such as

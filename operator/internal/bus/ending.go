@@ -40,12 +40,12 @@ func (b *Bus) Bury(ctx context.Context, m *envelope.Message, end Ending) error {
 	if end.Verdict.Attempts == p.Attempts && p.Last.Status != 0 { // it was not called since
 		end.Last = &envelope.Answer{Status: p.Last.Status, Truncated: true}
 	}
-	err = b.storeEnding(ctx, end, func(end Ending) *envelope.Message { return deadLetter(m, p, end) })
+	err = b.storeEnding(ctx, end, func(end Ending) *envelope.Message { return deadLetter(m, p, end, 0) })
 	if errors.Is(err, ErrTooLarge) {
 		cut := *m
 		cut.Body = nil
 		end.Verdict.Message += fmt.Sprintf("; its body of %d bytes is larger than the message store takes now", len(m.Body))
-		_, err = b.Store(ctx, deadLetter(&cut, p, end.bare()))
+		_, err = b.Store(ctx, deadLetter(&cut, p, end.bare(), len(m.Body)))
 	}
 	if err != nil {
 		return err
@@ -56,10 +56,11 @@ func (b *Bus) Bury(ctx context.Context, m *envelope.Message, end Ending) error {
 	return nil
 }
 
-func deadLetter(m *envelope.Message, p envelope.Progress, end Ending) *envelope.Message {
+// deadLetter keeps m; cut is how many bytes of its body m has lost.
+func deadLetter(m *envelope.Message, p envelope.Progress, end Ending, cut int) *envelope.Message {
 	d := envelope.DeadLetter{
 		Trigger: end.Trigger, Origin: p.Origin, Reason: end.Verdict.Reason, Message: end.Verdict.Message,
-		Attempts: end.Verdict.Attempts, First: p.First, Died: end.Now,
+		Attempts: end.Verdict.Attempts, First: p.First, Died: end.Now, Cut: cut,
 	}
 	if end.Last != nil {
 		d.Last = &envelope.LastResponse{Status: end.Last.Status, Body: end.Last.Body}

@@ -52,6 +52,14 @@ func (i Inlet) Put(ctx context.Context, k KeyRef, value []byte, c Condition, ttl
 	return i.Bus.Put(ctx, k, value, c, ttl)
 }
 
+// Send is Bus.Send.
+func (i Inlet) Send(ctx context.Context, r Rerun, sequence uint64, now time.Time) error {
+	if i.full() {
+		return ErrFull
+	}
+	return i.Bus.Send(ctx, r, sequence, now)
+}
+
 // Outlet is the Bus for what work under way leaves behind. When Room is used up
 // it keeps no bodies of answers: so what a message leaves takes no more room than
 // the message did, and the store gets no fuller.

@@ -115,7 +115,7 @@ func (b *Bus) Keys(ctx context.Context, namespace, bucket, prefix string, limit 
 		filter = prefix + ">"
 	}
 	root := keySubject(namespace, bucket, "")
-	from := place{stream: names.BucketStream(namespace, bucket), subject: root + filter, after: after, headersOnly: true}
+	from := place{stream: names.BucketStream(namespace, bucket), subjects: []string{root + filter}, after: after, headersOnly: true}
 	keys = []string{}
 	err = b.scan(ctx, from, func(m *envelope.Message, more bool) (bool, error) {
 		key := strings.TrimPrefix(m.Subject, root)

@@ -19,28 +19,34 @@ const (
 // Scan calls f with every message on a subject, which may hold wildcards, oldest
 // first, as of now.
 func (b *Bus) Scan(ctx context.Context, stream, subject string, f func(*envelope.Message) error) error {
-	return b.scan(ctx, place{stream: stream, subject: subject}, func(m *envelope.Message, _ bool) (bool, error) {
+	return b.scan(ctx, place{stream: stream, subjects: []string{subject}}, func(m *envelope.Message, _ bool) (bool, error) {
 		return true, f(m)
 	})
 }
 
-// place is where a scan begins: behind the sequence after.
+// place is where a scan begins: behind the sequence after, or at a time.
 type place struct {
-	stream, subject string
-	after           uint64
-	headersOnly     bool
+	stream      string
+	subjects    []string // none of which covers another
+	after       uint64
+	from        time.Time // zero: after says where
+	headersOnly bool
 }
 
 // scan calls f with each message until f says that it has had enough. more says
 // that others follow.
 func (b *Bus) scan(ctx context.Context, from place, f func(m *envelope.Message, more bool) (goOn bool, err error)) error {
-	doing := fmt.Sprintf("reading %q of stream %q", from.subject, from.stream)
-	c, err := b.js.CreateConsumer(ctx, from.stream, jetstream.ConsumerConfig{
-		Name:          "scan-" + nuid.Next(), // without an underscore: no trigger's
-		FilterSubject: from.subject, HeadersOnly: from.headersOnly,
+	doing := fmt.Sprintf("reading %q of stream %q", from.subjects, from.stream)
+	cfg := jetstream.ConsumerConfig{
+		Name:           "scan-" + nuid.Next(), // without an underscore: no trigger's
+		FilterSubjects: from.subjects, HeadersOnly: from.headersOnly,
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from.after + 1,
 		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: scanIdle,
-	})
+	}
+	if !from.from.IsZero() {
+		cfg.DeliverPolicy, cfg.OptStartSeq, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, 0, &from.from
+	}
+	c, err := b.js.CreateConsumer(ctx, from.stream, cfg)
 	if err != nil {
 		return explain(doing, err)
 	}

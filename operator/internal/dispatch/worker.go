@@ -143,7 +143,7 @@ func (w *worker) deliver(waiting, calling context.Context, d *bus.Delivered, end
 	}
 	end.progress = p
 	policy := end.sub.Policy
-	m := delivery.Message{Attempts: p.Attempts, Tries: p.Tries, Due: p.First, Problem: p.Last.Problem}
+	m := delivery.Message{Attempts: p.Attempts, Tries: p.Tries, Due: p.Due, Problem: p.Last.Problem}
 	verdict, overdue := delivery.Overdue(policy, m, time.Now())
 	if overdue { // unless its trigger is newer, or was paused
 		since, err := w.cfg.Source.Since(calling, end.sub.Stream, end.sub.Consumer)

@@ -20,7 +20,8 @@ type DeadLetter struct {
 	Reason   string        `json:"reason"` // one of delivery's reasons
 	Message  string        `json:"message,omitempty"`
 	Attempts int           `json:"attempts"`
-	First    time.Time     `json:"first"` // when it was first stored
+	Cut      int           `json:"cut,omitempty"` // bytes of the message's own body, where it was not kept
+	First    time.Time     `json:"first"`         // when it was first stored
 	Died     time.Time     `json:"died"`
 	Last     *LastResponse `json:"last,omitempty"` // the last answer, if there was one
 }
@@ -49,14 +50,22 @@ func Dead(m *Message, f names.Function, d DeadLetter) *Message {
 	setJSON(h, HeaderDead, d)
 	return &Message{
 		Subject: names.DeadSubject(f, d.Trigger), Header: h, Body: body,
-		ID: fmt.Sprintf("d/%s/%s/%s", f.Name, d.Trigger, d.Origin),
+		ID: fmt.Sprintf("d/%s/%s/%s/%d", f.Name, d.Trigger, d.Origin, m.Replays()),
 	}
+}
+
+// Death reads why a message died from the headers of its dead letter alone; the
+// body of its last answer is not there.
+func (m *Message) Death() (DeadLetter, error) {
+	var d DeadLetter
+	err := getJSON(m.Header, HeaderDead, &d)
+	return d, err
 }
 
 // DeadLetter reads a dead letter: why the message died, and its own body.
 func (m *Message) DeadLetter() (DeadLetter, []byte, error) {
-	var d DeadLetter
-	if err := getJSON(m.Header, HeaderDead, &d); err != nil {
+	d, err := m.Death()
+	if err != nil {
 		return d, nil, err
 	}
 	if d.Last == nil {

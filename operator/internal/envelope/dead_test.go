@@ -26,7 +26,7 @@ func TestDeadLetter(t *testing.T) {
 			before := maps.Clone(m.Header)
 			give := DeadLetter{Trigger: "welcome", Origin: "42", Reason: "MaxAge", Message: "late", Attempts: 3, First: first, Died: now, Last: test.last}
 			dead := Dead(m, offers, give)
-			if dead.Subject != "dead.coop.offers.welcome" || dead.ID != "d/offers/welcome/42" {
+			if dead.Subject != "dead.coop.offers.welcome" || dead.ID != "d/offers/welcome/42/0" {
 				t.Errorf("got subject %q, id %q", dead.Subject, dead.ID)
 			}
 			if dead.Header.Get("ce-id") != "1" || len(platform(dead.Header)) != 0 {
@@ -40,6 +40,13 @@ func TestDeadLetter(t *testing.T) {
 			got, body, err := delivered(dead, 1).DeadLetter()
 			if err != nil || !reflect.DeepEqual(got, want) || string(body) != "data" {
 				t.Errorf("got %+v, %q, %v, want %+v", got, body, err, want)
+			}
+			if want.Last != nil {
+				last := *want.Last
+				want.Last, last.Body = &last, nil
+			}
+			if got, err := (&Message{Header: dead.Header}).Death(); err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("by its headers: %+v, %v, want %+v", got, err, want)
 			}
 		})
 	}

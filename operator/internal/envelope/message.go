@@ -22,6 +22,8 @@ const (
 	HeaderTries   = "Serviceful-Tries"   // times it was put off so far; absent: 0
 	HeaderOrigin  = "Serviceful-Origin"  // what the message was at first: a stream sequence or an id
 	HeaderFirst   = "Serviceful-First"   // RFC 3339, when it was first stored
+	HeaderDue     = "Serviceful-Due"     // RFC 3339, when it was replayed; absent: it never was
+	HeaderReplays = "Serviceful-Replays" // times it was replayed as a dead letter so far; absent: 0
 	HeaderLast    = "Serviceful-Last"    // JSON of Try; absent: there was none
 	HeaderResult  = "Serviceful-Result"  // JSON of Result
 	HeaderDead    = "Serviceful-Dead"    // JSON of DeadLetter
@@ -64,6 +66,7 @@ type Progress struct {
 	Tries    int
 	Origin   string
 	First    time.Time
+	Due      time.Time // from when its age counts: First, or when it was replayed
 	Last     Try
 }
 
@@ -79,7 +82,7 @@ func (m *Message) Progress() (Progress, error) {
 	if f := m.Header.Get(HeaderFormat); f != Format {
 		return Progress{}, fmt.Errorf("the message has format %q, not %q", f, Format)
 	}
-	p := Progress{Origin: m.Header.Get(HeaderOrigin), First: m.Stored}
+	p := Progress{Origin: m.Header.Get(HeaderOrigin), First: m.Stored, Due: m.Stored}
 	if p.Origin == "" {
 		p.Origin = strconv.FormatUint(m.Sequence, 10)
 		if item, ok := names.ParseWork(m.Subject); ok {
@@ -96,6 +99,12 @@ func (m *Message) Progress() (Progress, error) {
 	}
 	if p.First, err = time.Parse(time.RFC3339Nano, m.Header.Get(HeaderFirst)); err != nil {
 		return p, fmt.Errorf("reading %s: %w", HeaderFirst, err)
+	}
+	p.Due = p.First
+	if due := m.Header.Get(HeaderDue); due != "" {
+		if p.Due, err = time.Parse(time.RFC3339Nano, due); err != nil {
+			return p, fmt.Errorf("reading %s: %w", HeaderDue, err)
+		}
 	}
 	if m.Header.Get(HeaderLast) == "" {
 		return p, nil
@@ -124,10 +133,17 @@ func Retry(m *Message, target string, p Progress, due time.Time) *Message {
 	}
 	h.Set(headerSchedule, "@at "+due.UTC().Format(time.RFC3339Nano))
 	h.Set(headerScheduleTarget, target)
-	return &Message{
-		Subject: names.Schedule(target), Header: h, Body: m.Body,
-		ID: "r/" + target + "/" + strconv.Itoa(p.Tries),
+	return &Message{Subject: names.Schedule(target), Header: h, Body: m.Body, ID: retryID(m, target, p.Tries)}
+}
+
+// retryID names the step that puts m off. One that was replayed begins anew, at
+// try 1, and is not the message that was put off before.
+func retryID(m *Message, target string, tries int) string {
+	id := "r/" + target + "/"
+	if n := m.Replays(); n > 0 {
+		id += strconv.Itoa(n) + "/"
 	}
+	return id + strconv.Itoa(tries)
 }
 
 // Spare is a copy of a call, to be made at the given time if the call has not

@@ -66,16 +66,18 @@ func TestProgress(t *testing.T) {
 		want    Progress
 		err     string
 	}{
-		"an event":       {evt, Header{HeaderFormat: {"1"}}, Progress{Origin: "42", First: now}, ""},
-		"a call":         {call, Header{HeaderFormat: {"1"}}, Progress{Origin: "abc", First: now}, ""},
-		"a mail":         {"work.coop.mail.offers.xyz", Header{HeaderFormat: {"1"}}, Progress{Origin: "xyz", First: now}, ""},
-		"a retry":        {"evretry.coop.offers.welcome.9", retried(), Progress{2, 3, "9", first, Try{}}, ""},
-		"a retry, told":  {"evretry.coop.offers.welcome.9", retried(HeaderLast, `{"status":503,"problem":"no"}`), Progress{2, 3, "9", first, Try{503, "no"}}, ""},
+		"an event":       {evt, Header{HeaderFormat: {"1"}}, Progress{Origin: "42", First: now, Due: now}, ""},
+		"a call":         {call, Header{HeaderFormat: {"1"}}, Progress{Origin: "abc", First: now, Due: now}, ""},
+		"a mail":         {"work.coop.mail.offers.xyz", Header{HeaderFormat: {"1"}}, Progress{Origin: "xyz", First: now, Due: now}, ""},
+		"a retry":        {"evretry.coop.offers.welcome.9", retried(), Progress{2, 3, "9", first, first, Try{}}, ""},
+		"one replayed":   {"evretry.coop.offers.welcome.9", retried(HeaderDue, now.Format(time.RFC3339Nano)), Progress{2, 3, "9", first, now, Try{}}, ""},
+		"a retry, told":  {"evretry.coop.offers.welcome.9", retried(HeaderLast, `{"status":503,"problem":"no"}`), Progress{2, 3, "9", first, first, Try{503, "no"}}, ""},
 		"bad last try":   {evt, retried(HeaderLast, "x"), Progress{}, HeaderLast},
 		"no headers":     {evt, nil, Progress{}, `format ""`},
 		"another format": {evt, Header{HeaderFormat: {"2"}}, Progress{}, `format "2"`},
 		"no attempt":     {evt, retried(HeaderAttempt, ""), Progress{}, HeaderAttempt},
 		"bad tries":      {evt, retried(HeaderTries, "x"), Progress{}, HeaderTries},
+		"bad due":        {evt, retried(HeaderDue, "now"), Progress{}, HeaderDue},
 		"bad first":      {evt, retried(HeaderFirst, "yesterday"), Progress{}, HeaderFirst},
 	}
 	for name, test := range tests {
@@ -185,8 +187,12 @@ func TestHeaderFits(t *testing.T) {
 	for name, m := range map[string]*Message{"event": evt, "call": call} {
 		largest[name] = m
 		target := names.EventRetry(function, trigger, id)
-		largest[name+", put off"] = Retry(m, target, Progress{10_000, 1_000_000, id, first, Try{599, problem}}, now)
-		largest[name+", dead"] = Dead(delivered(largest[name+", put off"], 1), function, letter)
+		largest[name+", put off"] = Retry(m, target, Progress{10_000, 1_000_000, id, first, first, Try{599, problem}}, now)
+		dead := delivered(Dead(delivered(largest[name+", put off"], 1), function, letter), 1<<63)
+		again := Replay(dead, letter, nil, target, now)
+		largest[name+", dead"], largest[name+", replayed"] = dead, again
+		again = Retry(delivered(again, 1), target, Progress{10_000, 1_000_000, id, first, first, Try{599, problem}}, now)
+		largest[name+", replayed, dead"] = Dead(delivered(again, 1), function, letter)
 	}
 	for name, m := range largest {
 		if got := wireSize(m); got >= 64<<10 {

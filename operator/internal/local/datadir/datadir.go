@@ -1,15 +1,17 @@
 // Package datadir is the data folder of `serviceful dev`: one program at a time
 // uses it, and it remembers which Function came first.
 //
-// It owns the lock and the file of ages. It knows nothing of what else is in
+// It owns the lock, the file of ages and the socket. It knows nothing of what else is in
 // the folder, and imports names only.
 package datadir
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -117,4 +119,46 @@ func (d *Dir) write(name string, data []byte) error {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
 	return nil
+}
+
+// Socket is where the program that holds a data folder lets others of the same
+// user in. It is relative where that is shorter: the path of a socket has 100
+// bytes.
+func Socket(path string) string {
+	socket := filepath.Join(path, "nats.sock")
+	full, err := filepath.Abs(socket)
+	if err != nil {
+		return socket
+	}
+	here, err := os.Getwd()
+	if err != nil {
+		return full
+	}
+	if relative, err := filepath.Rel(here, full); err == nil && len(relative) < len(full) {
+		return relative
+	}
+	return full
+}
+
+// Listen opens the folder's Socket, for the same user alone. What a program that
+// was killed has left there is replaced: the folder's lock says that none runs.
+// It goes when the listener is closed.
+func (d *Dir) Listen(ctx context.Context) (net.Listener, error) {
+	socket := Socket(d.path)
+	if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("removing what an earlier program has left: %w", err)
+	}
+	private := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		// What is made of it has this mode from the beginning; not so on every system.
+		return c.Control(func(fd uintptr) { _ = syscall.Fchmod(int(fd), 0o600) })
+	}}
+	l, err := private.Listen(ctx, "unix", socket)
+	if err != nil {
+		return nil, fmt.Errorf("opening the data folder's socket: %w", err)
+	}
+	if err := os.Chmod(socket, 0o600); err != nil {
+		_ = l.Close()
+		return nil, fmt.Errorf("making the data folder's socket private: %w", err)
+	}
+	return l, nil
 }

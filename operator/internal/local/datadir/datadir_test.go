@@ -2,7 +2,10 @@ package datadir
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
+	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -184,5 +187,69 @@ func TestBadAges(t *testing.T) {
 	}
 	if _, err := d.Ages(nil, time.Now()); err == nil || !strings.Contains(err.Error(), "writing "+d.Path(agesFile)) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestListen opens the socket of a folder that a killed program has held, for
+// this user alone, and takes it away again.
+func TestListen(t *testing.T) {
+	for _, way := range []string{"absolute", "relative"} {
+		t.Run(way, func(t *testing.T) {
+			folder := t.TempDir()
+			if way == "relative" {
+				t.Chdir(folder)
+				folder = "data"
+			}
+			d, err := Open(folder)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer d.Close()
+			if err := os.WriteFile(Socket(folder), nil, 0o600); err != nil { // what was left
+				t.Fatal(err)
+			}
+			l, err := d.Listen(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			info, err := os.Stat(d.Path("nats.sock"))
+			if err != nil || info.Mode().Perm() != 0o600 || info.Mode().Type() != fs.ModeSocket {
+				t.Errorf("the socket is %v, %v", info.Mode(), err)
+			}
+			c, err := net.Dial("unix", Socket(folder))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Close()
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := os.Stat(d.Path("nats.sock")); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("closed, the socket is there: %v", err)
+			}
+		})
+	}
+}
+
+// TestSocketIsShort has a folder far down be reached from within it: a socket's
+// path may not be long.
+func TestSocketIsShort(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), strings.Repeat("d/", 60), "data")
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(filepath.Dir(folder))
+	d, err := Open("data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	l, err := d.Listen(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if got := Socket("data"); got != filepath.Join("data", "nats.sock") {
+		t.Errorf("the socket is %q", got)
 	}
 }
