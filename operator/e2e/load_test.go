@@ -183,8 +183,8 @@ func (l *load) delivered(r *recorder) (duplicates int) {
 		missing = missing[:0]
 		seen, dead := r.counts(), l.s.dead("doomed")
 		for key := range accepted {
-			_, id, doomed := strings.Cut(key, "doomed/")
-			if doomed && !dead[id] || seen[key] == 0 {
+			id, doomed := strings.CutPrefix(key, "doomed/")
+			if doomed && !dead[id] || !doomed && seen[key] == 0 {
 				missing = append(missing, key)
 			}
 		}
