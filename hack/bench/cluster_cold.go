@@ -24,7 +24,7 @@ spec:
   image: %[2]s
   triggers:
   - name: sync
-    http: {methods: [GET], path: /%[1]s}
+    http: {methods: [GET], path: /sync/%[1]s}
 ---`
 
 func clusterCold(ctx context.Context, _ *workshop) ([]result, error) {
@@ -52,7 +52,7 @@ func clusterCold(ctx context.Context, _ *workshop) ([]result, error) {
 			}
 			bare = append(bare, took)
 			began := time.Now()
-			if err := get(ctx, c.client, "http://"+namespace+domain+"/"+sleeper(n)); err != nil {
+			if err := get(ctx, c.client, "http://"+namespace+domain+"/sync/"+sleeper(n)); err != nil {
 				return err
 			}
 			ours = append(ours, time.Since(began))

@@ -33,7 +33,7 @@ spec:
   - {keyValue: {bucket: shared, access: ReadWrite}}
   triggers:
   - name: sync
-    http: {methods: [GET], path: /%[1]s}
+    http: {methods: [GET], path: /sync/%[1]s}
   - name: receive
     event: {types: [bench.%[1]s.v1]}
     path: /events

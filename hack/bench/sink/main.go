@@ -42,7 +42,9 @@ func (s *sink) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /events", s.receive)
 	mux.HandleFunc("POST /drain", s.drain)
-	mux.HandleFunc("GET /sync", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
+	for _, path := range []string{"/sync", "/sync/{name}"} { // by which functions of one namespace tell theirs apart
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
+	}
 	return mux
 }
 

@@ -25,8 +25,10 @@ func TestSink(t *testing.T) {
 	if w := serve(http.MethodPost, "/events", "short"); w.Code != http.StatusBadRequest {
 		t.Errorf("data that is too short: %d", w.Code)
 	}
-	if w := serve(http.MethodGet, "/sync", ""); w.Body.String() != "ok" {
-		t.Errorf("a sync call: %q", w.Body)
+	for _, path := range []string{"/sync", "/sync/name"} {
+		if w := serve(http.MethodGet, path, ""); w.Body.String() != "ok" {
+			t.Errorf("a sync call of %s: %q", path, w.Body)
+		}
 	}
 	for _, want := range []int{1, 0} {
 		var got arrived
