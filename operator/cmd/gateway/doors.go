@@ -84,7 +84,7 @@ func (d *doors) serviceDoor(ctx context.Context, config *rest.Config) (*serve.Se
 		return nil, err
 	}
 	door, err := services.New(services.Config{
-		Identifier: accounts, Events: d.in, Buckets: d.in, Outbox: d.in, Snapshot: d.snapshot.Load, Ready: d.ready,
+		Identifier: accounts, Events: d.in, Buckets: d.in, Objects: d.in, Outbox: d.in, Snapshot: d.snapshot.Load, Ready: d.ready,
 		MaxBody: d.o.maxAsync, MailFrom: d.o.mailFrom,
 	})
 	if err != nil {

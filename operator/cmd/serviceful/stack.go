@@ -156,7 +156,7 @@ func (s *stack) startServices() error {
 	in := bus.Inlet{Bus: b, Room: s.nats.Room}
 	box := &mailbox.Mailbox{Bus: b, Namespaces: func() map[string]bool { return s.snapshot.Load().Namespaces() }}
 	door, err := services.New(services.Config{
-		Identifier: &s.tokens, Events: in, Buckets: in, Outbox: in, Snapshot: s.snapshot.Load, Ready: s.ready,
+		Identifier: &s.tokens, Events: in, Buckets: in, Objects: in, Outbox: in, Snapshot: s.snapshot.Load, Ready: s.ready,
 		MaxBody: int64(s.o.maxAsync), MailFrom: s.o.mailFrom, Mailbox: box,
 	})
 	if err != nil {

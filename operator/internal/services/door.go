@@ -3,6 +3,7 @@ package services
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -35,6 +36,15 @@ type Buckets interface {
 	Keys(ctx context.Context, namespace, bucket, prefix string, limit int, after uint64) ([]string, uint64, error)
 }
 
+// Objects reads and changes objects.
+type Objects interface {
+	Object(ctx context.Context, r bus.ObjectRef) (bus.Object, error)
+	ReadObject(ctx context.Context, o bus.Object, from, length int64, w io.Writer) error
+	PutObject(ctx context.Context, r bus.ObjectRef, u bus.Upload, c bus.Condition) (bus.Object, error)
+	DeleteObject(ctx context.Context, r bus.ObjectRef, c bus.Condition) error
+	Objects(ctx context.Context, namespace, store, prefix string, limit int, after uint64) ([]bus.Object, uint64, error)
+}
+
 // Outbox stores mails, each once for its Idempotency-Key.
 type Outbox interface {
 	Store(ctx context.Context, m *envelope.Message) (bus.Stored, error)
@@ -44,6 +54,7 @@ type Outbox interface {
 var (
 	_ EventLog = (*bus.Bus)(nil)
 	_ Buckets  = (*bus.Bus)(nil)
+	_ Objects  = (*bus.Bus)(nil)
 	_ Outbox   = (*bus.Bus)(nil)
 )
 
@@ -52,6 +63,7 @@ type Config struct {
 	Identifier Identifier
 	Events     EventLog
 	Buckets    Buckets
+	Objects    Objects
 	Outbox     Outbox
 	Snapshot   func() *wiring.Snapshot // the current one
 	MaxBody    int64                   // of events and values, in bytes
@@ -79,17 +91,21 @@ type caller struct {
 
 // New is a door. It fails when the configuration is not complete.
 func New(cfg Config) (*Door, error) {
-	if cfg.Identifier == nil || cfg.Events == nil || cfg.Buckets == nil || cfg.Outbox == nil || cfg.Snapshot == nil || cfg.Ready == nil || cfg.MaxBody <= 0 {
+	if cfg.Identifier == nil || cfg.Events == nil || cfg.Buckets == nil || cfg.Objects == nil || cfg.Outbox == nil || cfg.Snapshot == nil || cfg.Ready == nil || cfg.MaxBody <= 0 {
 		return nil, errors.New("services: the configuration is not complete")
 	}
 	d := &Door{cfg: cfg}
 	d.routes = table(map[string]handler{
-		"POST /v1/events":                           d.publish,
-		"GET /v1/buckets/{bucket}/keys/{key...}":    d.getKey,
-		"PUT /v1/buckets/{bucket}/keys/{key...}":    d.putKey,
-		"DELETE /v1/buckets/{bucket}/keys/{key...}": d.deleteKey,
-		"GET /v1/buckets/{bucket}/keys":             d.listKeys,
-		"POST /v1/mail":                             d.sendMail,
+		"POST /v1/events":                             d.publish,
+		"GET /v1/buckets/{bucket}/keys/{key...}":      d.getKey,
+		"PUT /v1/buckets/{bucket}/keys/{key...}":      d.putKey,
+		"DELETE /v1/buckets/{bucket}/keys/{key...}":   d.deleteKey,
+		"GET /v1/buckets/{bucket}/keys":               d.listKeys,
+		"GET /v1/stores/{store}/objects/{name...}":    d.getObject,
+		"PUT /v1/stores/{store}/objects/{name...}":    d.putObject,
+		"DELETE /v1/stores/{store}/objects/{name...}": d.deleteObject,
+		"GET /v1/stores/{store}/objects":              d.listObjects,
+		"POST /v1/mail":                               d.sendMail,
 	})
 	open := map[string]http.HandlerFunc{
 		"GET /healthz": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) },
