@@ -45,7 +45,7 @@ type Objects interface {
 	Objects(ctx context.Context, namespace, store, prefix string, limit int, after uint64) ([]bus.Object, uint64, error)
 }
 
-// Outbox stores mails, each once for its Idempotency-Key.
+// Outbox stores mails and messages of queues, each once for its Idempotency-Key.
 type Outbox interface {
 	Store(ctx context.Context, m *envelope.Message) (bus.Stored, error)
 	StoreOnce(ctx context.Context, k bus.Key, newID string, make func(id string) *envelope.Message) (string, error)
@@ -105,6 +105,7 @@ func New(cfg Config) (*Door, error) {
 		"PUT /v1/stores/{store}/objects/{name...}":    d.putObject,
 		"DELETE /v1/stores/{store}/objects/{name...}": d.deleteObject,
 		"GET /v1/stores/{store}/objects":              d.listObjects,
+		"POST /v1/queues/{queue}/messages":            d.enqueue,
 		"POST /v1/mail":                               d.sendMail,
 	})
 	open := map[string]http.HandlerFunc{

@@ -28,6 +28,7 @@ var requests = map[string]struct{ request, headers, body string }{
 	"write":  {"PUT /v1/stores/files/objects/apples", "", "7"},
 	"remove": {"DELETE /v1/stores/files/objects/pears", "", ""},
 	"files":  {"GET /v1/stores/files/objects", "", ""},
+	"queue":  {"POST /v1/queues/labels/messages", "Content-Type: text/plain", "7"},
 	"mail":   {"POST /v1/mail", "", `{"to": "ann@example.org", "subject": "Hello", "text": "Hi"}`},
 }
 
@@ -77,6 +78,7 @@ func TestNotGranted(t *testing.T) {
 		"read-only bucket": {reader, []string{"put", "delete"}, "read-only", []string{"shop/reader", "stock", "access: Read"}},
 		"store":            {nobody, []string{"read", "write", "remove", "files"}, "not-bound", []string{"shop/nobody", "{objects: {store: files}}", "spec.bindings"}},
 		"read-only store":  {reader, []string{"write", "remove"}, "read-only", []string{"shop/reader", "files", "access: Read"}},
+		"queue":            {reader, []string{"queue"}, "not-bound", []string{"shop/reader", "{queue: {name: labels}}", "spec.bindings"}},
 		"mail":             {reader, []string{"mail"}, "not-bound", []string{"shop/reader", "{mail: {}}", "spec.bindings"}},
 	}
 	for name, test := range tests {
@@ -91,7 +93,7 @@ func TestNotGranted(t *testing.T) {
 	f.wantProblem(f.send(writer, "GET /v1/buckets/other/keys/apples", "", ""), 403, "not-bound", "other")
 	f.wantProblem(f.send(writer, "GET /v1/buckets/a%2Fb/keys/apples", "", ""), 403, "not-bound")
 	f.wantStatus(f.send(nobody, "HEAD /v1/buckets/stock/keys/apples", "", ""), 403)
-	for _, service := range []string{"put", "get", "head", "list", "delete", "events", "mail", "write", "read", "files", "remove"} {
+	for _, service := range []string{"put", "get", "head", "list", "delete", "events", "mail", "queue", "write", "read", "files", "remove"} {
 		r := requests[service]
 		if got := f.send(writer, r.request, r.headers, r.body); got.StatusCode > 299 {
 			t.Errorf("%s: %s %s", service, got.Status, got.body)
@@ -119,6 +121,7 @@ func TestNoService(t *testing.T) {
 		"bucket alone":          {"GET /v1/buckets/stock", 404, "no-such-service", ""},
 		"no bucket":             {"GET /v1/buckets//keys/a", 404, "no-such-service", ""},
 		"store alone":           {"GET /v1/stores/files", 404, "no-such-service", ""},
+		"wrong method, queue":   {"GET /v1/queues/labels/messages", 405, "method-not-allowed", "POST"},
 		"wrong method, object":  {"POST /v1/stores/files/objects/a", 405, "method-not-allowed", "DELETE, GET, HEAD, PUT"},
 		"wrong method, events":  {"GET /v1/events", 405, "method-not-allowed", "POST"},
 		"wrong method, key":     {"POST /v1/buckets/stock/keys/a", 405, "method-not-allowed", "DELETE, GET, HEAD, PUT"},
@@ -177,6 +180,7 @@ func TestStoreFails(t *testing.T) {
 				f.wantProblem(got, test.status, test.kind)
 			}
 			f.wantProblem(f.send(writer, "POST /v1/mail", "Idempotency-Key: a", requests["mail"].body), test.status, test.kind)
+			f.wantProblem(f.send(writer, "POST /v1/queues/labels/messages", "Idempotency-Key: a", "x"), test.status, test.kind)
 		})
 	}
 }

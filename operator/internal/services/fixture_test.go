@@ -37,7 +37,8 @@ func functions() []v1alpha1.Function {
 		Emits: []string{"shop.order.placed.v1", "audit.*"},
 		Bindings: []v1alpha1.Binding{
 			{KeyValue: &v1alpha1.KeyValueBinding{Bucket: "stock", Access: v1alpha1.AccessReadWrite}}, {Mail: &v1alpha1.MailBinding{}},
-			{Objects: &v1alpha1.ObjectsBinding{Store: "files"}},
+			{Objects: &v1alpha1.ObjectsBinding{Store: "files"}}, {Queue: &v1alpha1.QueueBinding{Name: "labels"}},
+			{Function: &v1alpha1.FunctionBinding{Name: "reader"}}, {Function: &v1alpha1.FunctionBinding{Name: "missing"}},
 		},
 	}
 	reads := v1alpha1.FunctionSpec{Bindings: []v1alpha1.Binding{
