@@ -39,11 +39,15 @@ func (d *doors) run(ctx, living context.Context, config *rest.Config) error {
 		return err
 	}
 	d.snapshot.Store(first)
-	inside, err := d.serviceDoor(ctx, config)
+	public, err := d.publicDoor()
 	if err != nil {
 		return err
 	}
-	outside, err := d.publicDoor()
+	inside, err := d.serviceDoor(ctx, config, public.Call)
+	if err != nil {
+		return err
+	}
+	outside, err := listen("--listen", d.o.listen, public)
 	if err != nil {
 		return err
 	}
@@ -63,18 +67,14 @@ func (d *doors) run(ctx, living context.Context, config *rest.Config) error {
 	return nil
 }
 
-func (d *doors) publicDoor() (*serve.Server, error) {
-	door, err := gateway.New(gateway.Config{
+func (d *doors) publicDoor() (*gateway.Door, error) {
+	return gateway.New(gateway.Config{
 		World: d.world, Inbox: d.in, Calls: d.in.Bus, Snapshot: d.snapshot.Load, Ready: d.ready,
 		SyncBody: d.o.maxBody, AsyncBody: d.o.maxAsync, Logger: d.log,
 	})
-	if err != nil {
-		return nil, err
-	}
-	return listen("--listen", d.o.listen, door)
 }
 
-func (d *doors) serviceDoor(ctx context.Context, config *rest.Config) (*serve.Server, error) {
+func (d *doors) serviceDoor(ctx context.Context, config *rest.Config, call services.Call) (*serve.Server, error) {
 	client, err := rest.HTTPClientFor(config)
 	if err != nil {
 		return nil, fmt.Errorf("preparing to ask the API server for its keys: %w", err)
@@ -84,7 +84,7 @@ func (d *doors) serviceDoor(ctx context.Context, config *rest.Config) (*serve.Se
 		return nil, err
 	}
 	door, err := services.New(services.Config{
-		Identifier: accounts, Events: d.in, Buckets: d.in, Objects: d.in, Outbox: d.in, Snapshot: d.snapshot.Load, Ready: d.ready,
+		Identifier: accounts, Events: d.in, Buckets: d.in, Objects: d.in, Outbox: d.in, Call: call, Snapshot: d.snapshot.Load, Ready: d.ready,
 		MaxBody: d.o.maxAsync, MailFrom: d.o.mailFrom,
 	})
 	if err != nil {

@@ -58,6 +58,11 @@ var (
 	_ Outbox   = (*bus.Bus)(nil)
 )
 
+// Call takes a request to a function at once and answers with what it answers,
+// within the timeout of a call of it. What it returns is answered as a problem;
+// it panics with http.ErrAbortHandler when the answer breaks off.
+type Call func(w http.ResponseWriter, r *http.Request, f names.Function, timeout time.Duration) error
+
 // Config is what the door needs; all but Mailbox is required.
 type Config struct {
 	Identifier Identifier
@@ -65,6 +70,7 @@ type Config struct {
 	Buckets    Buckets
 	Objects    Objects
 	Outbox     Outbox
+	Call       Call
 	Snapshot   func() *wiring.Snapshot // the current one
 	MaxBody    int64                   // of events and values, in bytes
 	MailFrom   string                  // who every mail is from
@@ -91,11 +97,12 @@ type caller struct {
 
 // New is a door. It fails when the configuration is not complete.
 func New(cfg Config) (*Door, error) {
-	if cfg.Identifier == nil || cfg.Events == nil || cfg.Buckets == nil || cfg.Objects == nil || cfg.Outbox == nil || cfg.Snapshot == nil || cfg.Ready == nil || cfg.MaxBody <= 0 {
+	if cfg.Identifier == nil || cfg.Events == nil || cfg.Buckets == nil || cfg.Objects == nil || cfg.Outbox == nil || cfg.Call == nil || cfg.Snapshot == nil || cfg.Ready == nil || cfg.MaxBody <= 0 {
 		return nil, errors.New("services: the configuration is not complete")
 	}
 	d := &Door{cfg: cfg}
 	d.routes = table(map[string]handler{
+		" /v1/functions/{name}/{path...}":             d.callFunction,
 		"POST /v1/events":                             d.publish,
 		"GET /v1/buckets/{bucket}/keys/{key...}":      d.getKey,
 		"PUT /v1/buckets/{bucket}/keys/{key...}":      d.putKey,
@@ -152,7 +159,6 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request, path string) error 
 	if err != nil {
 		return err
 	}
-	r = r.WithContext(context.WithoutCancel(r.Context())) // what has begun is not cut in half when the function is killed
 	h, params, ok := d.routes.Match(r.Method, path)
 	if !ok {
 		if allowed := d.routes.Allowed(path); len(allowed) > 0 {
@@ -171,6 +177,9 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request, path string) error 
 			return serve.NewProblem(http.StatusBadRequest, "malformed-path", "%v", err)
 		}
 		c.params[p.Name] = value
+	}
+	if _, calls := c.params["path"]; !calls {
+		r = r.WithContext(context.WithoutCancel(r.Context())) // what has begun is not cut in half when the function is killed
 	}
 	return h(w, r, c)
 }

@@ -240,7 +240,7 @@ func TestStoreFull(t *testing.T) {
 func TestNew(t *testing.T) {
 	f := newFixture(t)
 	good := Config{
-		Identifier: &f.tokens, Events: f.bus, Buckets: f.bus, Objects: f.bus, Outbox: f.bus, MaxBody: 1,
+		Identifier: &f.tokens, Events: f.bus, Buckets: f.bus, Objects: f.bus, Outbox: f.bus, Call: noCall, MaxBody: 1,
 		Snapshot: func() *wiring.Snapshot { return nil }, Ready: func() error { return nil },
 	}
 	if _, err := New(good); err != nil {
@@ -248,6 +248,7 @@ func TestNew(t *testing.T) {
 	}
 	for name, spoil := range map[string]func(*Config){
 		"identifier": func(c *Config) { c.Identifier = nil }, "events": func(c *Config) { c.Events = nil }, "buckets": func(c *Config) { c.Buckets = nil },
+		"call":    func(c *Config) { c.Call = nil },
 		"objects": func(c *Config) { c.Objects = nil },
 		"outbox":  func(c *Config) { c.Outbox = nil }, "snapshot": func(c *Config) { c.Snapshot = nil }, "ready": func(c *Config) { c.Ready = nil },
 		"limit": func(c *Config) { c.MaxBody = 0 },

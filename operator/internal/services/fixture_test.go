@@ -96,7 +96,7 @@ func newFixtureOn(tb testing.TB, cfg bus.EmbeddedConfig, change ...func(*Config)
 func (f *fixture) serve(snapshot *wiring.Snapshot, change ...func(*Config)) string {
 	f.Helper()
 	c := Config{
-		Identifier: &f.tokens, Events: f.bus, Buckets: f.bus, Objects: f.bus, Outbox: f.bus, Mailbox: f.box, MailFrom: "shop@localhost", MaxBody: 200_000,
+		Identifier: &f.tokens, Events: f.bus, Buckets: f.bus, Objects: f.bus, Outbox: f.bus, Call: noCall, Mailbox: f.box, MailFrom: "shop@localhost", MaxBody: 200_000,
 		Snapshot: func() *wiring.Snapshot { return snapshot },
 		Ready:    func() error { return nil },
 	}
@@ -113,6 +113,11 @@ func (f *fixture) serve(snapshot *wiring.Snapshot, change ...func(*Config)) stri
 	}
 	f.Cleanup(func() { server.Stop(f.Context()) })
 	return "http://" + server.Address()
+}
+
+// noCall is for tests that call no function.
+func noCall(http.ResponseWriter, *http.Request, names.Function, time.Duration) error {
+	return serve.NewProblem(http.StatusTeapot, "called", "")
 }
 
 // with is the fixture in a subtest.
