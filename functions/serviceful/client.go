@@ -1,5 +1,5 @@
 // Package serviceful is the small, optional Go client of the services that the platform offers to a function: events, key-value
-// buckets and mail, and the few lines of net/http that functions written in Go have in common.
+// buckets, objects, queues, calls and mail, and the few lines of net/http that functions written in Go have in common.
 //
 // It owns the wire format as a function sees it. It never knows what a function does, holds no state between calls and never
 // repeats a call by itself: an error goes back to the caller, whose answer makes the platform deliver again. It imports the
@@ -48,7 +48,8 @@ func FromEnv() (*Client, error) {
 	})
 }
 
-// New returns a client of the services that config names. A call takes at most 10 seconds. Nothing is contacted yet.
+// New returns a client of the services that config names. A call takes at most 10 seconds, but for objects and calls of
+// functions, which take what their context gives them. Nothing is contacted yet.
 func New(config Config) (*Client, error) {
 	if config.URL == "" || config.Sink == "" || config.TokenFile == "" {
 		return nil, errors.New("SERVICEFUL_URL, K_SINK and SERVICEFUL_TOKEN_FILE must all be set")
@@ -56,7 +57,6 @@ func New(config Config) (*Client, error) {
 	return &Client{
 		config: config,
 		http: &http.Client{
-			Timeout:       callTimeout,
 			Transport:     &http.Transport{MaxIdleConns: 2 * idlePerHost, MaxIdleConnsPerHost: idlePerHost, IdleConnTimeout: time.Minute},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
@@ -65,14 +65,47 @@ func New(config Config) (*Client, error) {
 
 // call makes one request with the token and returns the header and body of a 2xx answer; any other answer is a *ServiceError.
 func (c *Client) call(ctx context.Context, method, target string, header http.Header, body []byte) (http.Header, []byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	resp, err := c.stream(ctx, method, target, header, bytes.NewReader(body))
 	if err != nil {
-		return nil, nil, fmt.Errorf("making the request: %w", err)
+		return nil, nil, err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the services' answer: %w", err)
+	}
+	return resp.Header, answer, nil
+}
+
+// stream is call without a limit of time or size. The answer's body is the caller's to close.
+func (c *Client) stream(ctx context.Context, method, target string, header http.Header, body io.Reader) (*http.Response, error) {
+	resp, err := c.send(ctx, method, target, header, body)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode >= 200 && resp.StatusCode <= 299 {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return nil, fmt.Errorf("reading the services' answer: %w", err)
+	}
+	return nil, newServiceError(resp, answer)
+}
+
+// send makes one request with the token.
+func (c *Client) send(ctx context.Context, method, target string, header http.Header, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, target, body)
+	if err != nil {
+		return nil, fmt.Errorf("making the request: %w", err)
 	}
 	// Read for every call: the platform replaces the file's content before a token expires.
 	token, err := os.ReadFile(c.config.TokenFile)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading the token: %w", err)
+		return nil, fmt.Errorf("reading the token: %w", err)
 	}
 	if header != nil {
 		req.Header = header
@@ -84,15 +117,7 @@ func (c *Client) call(ctx context.Context, method, target string, header http.He
 		if failed, ok := errors.AsType[*url.Error](err); ok {
 			err = failed.Err // without the URL, which may hold a key
 		}
-		return nil, nil, fmt.Errorf("calling the services: %w", err)
+		return nil, fmt.Errorf("calling the services: %w", err)
 	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
-		return nil, nil, fmt.Errorf("reading the services' answer: %w", err)
-	}
-	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return nil, nil, newServiceError(resp, answer)
-	}
-	return resp.Header, answer, nil
+	return resp, nil
 }

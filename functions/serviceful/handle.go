@@ -16,7 +16,7 @@ const maxBody = 64 << 10 // bytes of a request that a function reads
 func Handle(handle func(http.ResponseWriter, *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		err := handle(w, r)
+		err := handle(w, r.WithContext(withCause(r)))
 		if err == nil {
 			return
 		}

@@ -19,20 +19,17 @@ type Binding struct {
 	// KeyValue allows the use of a key-value bucket.
 	// +optional
 	KeyValue *KeyValueBinding `json:"keyValue,omitempty"`
-	// Objects allows the use of an object store. Not supported yet.
+	// Objects allows the use of an object store.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="false",message="objects bindings are not supported yet"
 	Objects *ObjectsBinding `json:"objects,omitempty"`
-	// Queue allows sending to a queue. Not supported yet.
+	// Queue allows sending to a queue.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="false",message="queue bindings are not supported yet"
 	Queue *QueueBinding `json:"queue,omitempty"`
 	// Mail allows sending mail.
 	// +optional
 	Mail *MailBinding `json:"mail,omitempty"`
-	// Function allows calling another function of the namespace synchronously. Not supported yet.
+	// Function allows calling another function of the namespace synchronously.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="false",message="function bindings are not supported yet"
 	Function *FunctionBinding `json:"function,omitempty"`
 }
 
@@ -56,6 +53,7 @@ type ObjectsBinding struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")`,message="must be lower-case letters, digits and '-', starting and ending with a letter or a digit"
 	Store string `json:"store"`
 	// Access is what the function may do with the store.
 	// +optional
@@ -69,6 +67,7 @@ type QueueBinding struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")`,message="must be lower-case letters, digits and '-', starting and ending with a letter or a digit"
 	Name string `json:"name"`
 }
 
@@ -81,5 +80,6 @@ type FunctionBinding struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=50
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r"^[a-z]([-a-z0-9]*[a-z0-9])?$")`,message="must be a function's name: lower-case letters, digits and '-', starting with a letter and ending with a letter or a digit"
 	Name string `json:"name"`
 }

@@ -126,6 +126,7 @@ type FunctionSpec struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=50
 	// +kubebuilder:validation:XValidation:rule="self.all(a, !has(a.keyValue) || self.exists_one(b, has(b.keyValue) && b.keyValue.bucket == a.keyValue.bucket))",message="a key-value bucket may be bound once only"
+	// +kubebuilder:validation:XValidation:rule="self.all(a, !has(a.objects) || self.exists_one(b, has(b.objects) && b.objects.store == a.objects.store))",message="an object store may be bound once only"
 	Bindings []Binding `json:"bindings,omitempty"`
 	// Triggers say what calls the function. Unset: nothing but a direct call.
 	// +optional

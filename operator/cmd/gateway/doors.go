@@ -40,12 +40,16 @@ func run(ctx context.Context, o options) error {
 	living, end := context.WithCancel(context.WithoutCancel(ctx)) // requests under way outlive ctx
 	defer end()
 	d := &doors{Plane: plane, o: o, in: plane.Metrics.Inlet(bus.Inlet{Bus: plane.Bus, Room: plane.Bus.WatchRoom(living)})}
-	inside, err := d.serviceDoor(ctx)
+	public, err := d.publicDoor()
+	if err != nil {
+		return err
+	}
+	inside, err := d.serviceDoor(ctx, public.Call)
 	if err != nil {
 		return err
 	}
 	defer inside.Close()
-	outside, err := d.publicDoor()
+	outside, err := dataplane.Listen("--listen", d.o.listen, public)
 	if err != nil {
 		return err
 	}
@@ -65,18 +69,14 @@ func run(ctx context.Context, o options) error {
 	return nil
 }
 
-func (d *doors) publicDoor() (*serve.Server, error) {
-	door, err := gateway.New(gateway.Config{
+func (d *doors) publicDoor() (*gateway.Door, error) {
+	return gateway.New(gateway.Config{
 		World: d.World, Inbox: d.in, Calls: d.Bus, Snapshot: d.Snapshot, Ready: d.ready,
 		SyncBody: d.o.maxBody, AsyncBody: d.o.maxAsync, Meter: d.Metrics.Gateway(), Logger: d.Log,
 	})
-	if err != nil {
-		return nil, err
-	}
-	return dataplane.Listen("--listen", d.o.listen, door)
 }
 
-func (d *doors) serviceDoor(ctx context.Context) (*serve.Server, error) {
+func (d *doors) serviceDoor(ctx context.Context, call services.Call) (*serve.Server, error) {
 	client, err := rest.HTTPClientFor(d.REST)
 	if err != nil {
 		return nil, fmt.Errorf("preparing to ask the API server for its keys: %w", err)
@@ -86,7 +86,7 @@ func (d *doors) serviceDoor(ctx context.Context) (*serve.Server, error) {
 		return nil, err
 	}
 	door, err := services.New(services.Config{
-		Identifier: accounts, Events: d.in, Buckets: d.in, Outbox: d.in, Snapshot: d.Snapshot, Ready: d.ready,
+		Identifier: accounts, Events: d.in, Buckets: d.in, Objects: d.in, Outbox: d.in, Call: call, Snapshot: d.Snapshot, Ready: d.ready,
 		MaxBody: d.o.maxAsync, MailFrom: d.o.mailFrom,
 	})
 	if err != nil {

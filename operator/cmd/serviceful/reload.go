@@ -156,6 +156,26 @@ func (s *stack) retireLater(ctx context.Context) {
 	}
 }
 
+// sweepEvery is how often it is looked for what broken uploads left.
+const sweepEvery = time.Hour
+
+// sweepObjects removes what broken uploads left, of an earlier run too.
+func (s *stack) sweepObjects(ctx context.Context) {
+	for tick := time.NewTicker(sweepEvery); ; {
+		for namespace := range s.snapshot.Load().Namespaces() {
+			if _, err := s.layout.SweepObjects(ctx, namespace, time.Now()); err != nil && ctx.Err() == nil {
+				s.log.Error("removing what broken uploads left", "error", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			tick.Stop()
+			return
+		case <-tick.C:
+		}
+	}
+}
+
 // retireDue looks at the manifests once more: when they are not what runs, they
 // are about to be taken in, and that retires too.
 func (s *stack) retireDue(ctx context.Context) error {
@@ -176,6 +196,7 @@ func (s *stack) run(ctx context.Context) error {
 	watching.Go(func() { s.giveMemoryBack(ctx) })
 	watching.Go(func() { s.guard(ctx) })
 	watching.Go(func() { s.retireLater(ctx) })
+	watching.Go(func() { s.sweepObjects(ctx) })
 	defer watching.Wait()
 	if s.o.noWatch {
 		<-ctx.Done()

@@ -22,6 +22,7 @@ import (
 	"github.com/serviceful/serviceful/operator/internal/local/process"
 	"github.com/serviceful/serviceful/operator/internal/mail"
 	"github.com/serviceful/serviceful/operator/internal/manifest"
+	"github.com/serviceful/serviceful/operator/internal/names"
 	"github.com/serviceful/serviceful/operator/internal/serve"
 	"github.com/serviceful/serviceful/operator/internal/services"
 	"github.com/serviceful/serviceful/operator/internal/wiring"
@@ -48,6 +49,7 @@ type stack struct {
 	dispatcher *dispatch.Dispatcher
 	public     *serve.Server
 	services   *serve.Server
+	gateway    atomic.Pointer[gateway.Door] // nil until it is up: the services are before it
 
 	snapshot  atomic.Pointer[wiring.Snapshot]
 	wired     atomic.Bool
@@ -178,7 +180,7 @@ func (s *stack) startServices() error {
 	in := bus.Inlet{Bus: b, Room: s.nats.Room}
 	box := &mailbox.Mailbox{Bus: b, Namespaces: func() map[string]bool { return s.snapshot.Load().Namespaces() }}
 	door, err := services.New(services.Config{
-		Identifier: &s.tokens, Events: in, Buckets: in, Outbox: in, Snapshot: s.snapshot.Load, Ready: s.ready,
+		Identifier: &s.tokens, Events: in, Buckets: in, Objects: in, Outbox: in, Call: s.call, Snapshot: s.snapshot.Load, Ready: s.ready,
 		MaxBody: int64(s.o.maxAsync), MailFrom: s.o.mailFrom, Mailbox: box,
 	})
 	if err != nil {
@@ -224,8 +226,18 @@ func (s *stack) startGateway() error {
 	if err != nil {
 		return err
 	}
+	s.gateway.Store(door)
 	s.public, err = s.listen("--listen", s.o.listen, door)
 	return err
+}
+
+// call takes a request from one function to another.
+func (s *stack) call(w http.ResponseWriter, r *http.Request, f names.Function, timeout time.Duration) error {
+	door := s.gateway.Load()
+	if door == nil {
+		return serve.NewProblem(http.StatusServiceUnavailable, "not-ready", "the functions are not wired yet")
+	}
+	return door.Call(w, r, f, timeout)
 }
 
 // listen serves a door until the program stops. flag is what its address was

@@ -64,9 +64,7 @@ func (b *Bus) events(namespace string) *group {
 func eventMessage(namespace string, e *event.Event) *envelope.Message {
 	h := make(envelope.Header, len(e.Attributes)+2)
 	h[envelope.HeaderFormat] = []string{envelope.Format}
-	for _, a := range e.Attributes {
-		h[event.HeaderName(a.Name)] = []string{a.Value}
-	}
+	e.ToStored(h)
 	return &envelope.Message{
 		Subject: names.EventSubject(namespace, e.Type()), Header: h, Body: e.Data, ID: "e/" + e.Key(),
 	}

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"github.com/serviceful/serviceful/operator/internal/envelope"
@@ -58,6 +59,25 @@ func (i Inlet) Send(ctx context.Context, r Rerun, sequence uint64, now time.Time
 		return ErrFull
 	}
 	return i.Bus.Send(ctx, r, sequence, now)
+}
+
+// PutObject is Bus.PutObject. An upload ends when there is no more room.
+func (i Inlet) PutObject(ctx context.Context, r ObjectRef, u Upload, c Condition) (Object, error) {
+	u.Body = roomy{u.Body, i}
+	return i.Bus.PutObject(ctx, r, u, c)
+}
+
+// roomy is a body that can be read while there is room for it.
+type roomy struct {
+	io.Reader
+	inlet Inlet
+}
+
+func (r roomy) Read(p []byte) (int, error) {
+	if r.inlet.full() {
+		return 0, ErrFull
+	}
+	return r.Reader.Read(p)
 }
 
 // Outlet is the Bus for what work under way leaves behind. When Room is used up

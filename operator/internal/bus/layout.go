@@ -38,8 +38,8 @@ type Layout struct {
 	Replicas int
 }
 
-// Apply brings NATS to what a snapshot needs: streams, buckets and consumers.
-// It never removes a stream or a bucket.
+// Apply brings NATS to what a snapshot needs: streams, buckets, object
+// stores and consumers. It never removes a stream, a bucket or a store.
 func (l Layout) Apply(ctx context.Context, s *wiring.Snapshot) error {
 	for namespace := range s.Namespaces() {
 		if err := l.ensureStreams(ctx, namespace); err != nil {
@@ -51,6 +51,9 @@ func (l Layout) Apply(ctx context.Context, s *wiring.Snapshot) error {
 	for _, f := range s.Functions {
 		for bucket := range f.Buckets {
 			g.Go(func() error { return l.ensure(ctx, bucketConfig(f.Name.Namespace, bucket)) })
+		}
+		for store := range f.Stores {
+			g.Go(func() error { return l.ensure(ctx, objectConfig(f.Name.Namespace, store)) })
 		}
 	}
 	for _, sub := range s.Subscriptions {

@@ -19,7 +19,7 @@ var ErrKeyReused = errors.New("the Idempotency-Key was used with another request
 // Key is an Idempotency-Key in its scope, and the request it came with.
 type Key struct {
 	Function names.Function
-	Scope    string // what parts equal keys of one function: a trigger, names.MailTrigger
+	Scope    string // what parts equal keys of one function: a trigger, names.MailTrigger, names.QueueScope
 	Value    string
 	Request  []byte // equal requests have equal bytes
 }
@@ -103,9 +103,9 @@ func (b *Bus) storeAgain(ctx context.Context, k Key, newID string, make func(id 
 
 // known reports whether a work message is stored, put off, or has a result. It
 // looks at the first two at once, for a message goes to and fro between them. A
-// mail has no result: once stored, it is known.
+// mail and a queue's message have no result: once stored, they are known.
 func (b *Bus) known(ctx context.Context, m *envelope.Message, stored bool) (bool, error) {
-	item, _ := names.ParseWork(m.Subject)
+	item, _ := names.ParseWork(names.Unschedule(m.Subject))
 	namespace := item.Function.Namespace
 	if stored && item.Trigger == "" {
 		return true, nil

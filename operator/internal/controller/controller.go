@@ -41,8 +41,9 @@ type Remover interface {
 	Retire(ctx context.Context, o bus.Orphan, now time.Time) (buried int, err error)
 }
 
-// Surveyor looks at what there is.
+// Surveyor looks at what there is, and removes what is nobody's.
 type Surveyor interface {
+	SweepObjects(ctx context.Context, namespace string, now time.Time) (swept int, err error)
 	Namespaces(ctx context.Context) ([]string, error)
 	Survey(ctx context.Context, namespace string, now time.Time) (*bus.Survey, error)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -31,7 +32,7 @@ func (r *reconciler) ensureStreams(ctx context.Context, p *pass) error {
 			return err
 		}
 	}
-	set(p.fn, v1alpha1.ConditionBindingsReady, metav1.ConditionTrue, v1alpha1.ReasonReady, "every bound service can be used")
+	p.concludeBindings()
 	if r.ledger.isOrphaned(p.name) || laid != "" && laid != wanted.key {
 		r.ledger.orphan(p.name) // until they are retired, however many passes that takes
 		if _, err := r.retire(ctx, p); err != nil {
@@ -41,9 +42,21 @@ func (r *reconciler) ensureStreams(ctx context.Context, p *pass) error {
 	return nil
 }
 
+// concludeBindings says whether what is bound can be used, once its buckets and
+// stores are there: the functions among it must be.
+func (p *pass) concludeBindings() {
+	for _, problem := range p.wired.Problems {
+		if problem.Function == p.name && problem.Trigger == "" {
+			set(p.fn, v1alpha1.ConditionBindingsReady, metav1.ConditionFalse, problem.Reason, "%s", problem.Message)
+			return
+		}
+	}
+	set(p.fn, v1alpha1.ConditionBindingsReady, metav1.ConditionTrue, v1alpha1.ReasonReady, "every bound service can be used")
+}
+
 // planned is what a function needs in NATS.
 type planned struct {
-	streams   *wiring.Snapshot // without triggers: the streams, the function's buckets, the mail relay
+	streams   *wiring.Snapshot // without triggers: the streams, the function's buckets and stores, the mail relay
 	consumers []*wiring.Subscription
 	key       string // equal for equal plans
 }
@@ -64,12 +77,7 @@ func plan(wired *wiring.Snapshot, name names.Function) planned {
 			out.streams.Subscriptions = append(out.streams.Subscriptions, sub)
 		}
 	}
-	var buckets []string
-	for bucket := range f.Buckets {
-		buckets = append(buckets, bucket)
-	}
-	slices.Sort(buckets)
-	fmt.Fprintln(&key, "buckets", buckets)
+	fmt.Fprintln(&key, "buckets", slices.Sorted(maps.Keys(f.Buckets)), "stores", slices.Sorted(maps.Keys(f.Stores)))
 	out.key = key.String()
 	return out
 }

@@ -20,8 +20,8 @@ import (
 const sweepEvery = 10 * time.Minute
 
 // survey compares NATS with what there should be, one namespace after the
-// other. It changes nothing: it notes what it saw, and has the Functions that it
-// concerns looked at again.
+// other. It notes what it saw, and has the Functions that it concerns looked at
+// again. All that it changes itself is to remove what broken uploads left.
 type survey struct {
 	*reconciler
 	swept time.Time
@@ -141,12 +141,17 @@ func byFunction(wired *wiring.Snapshot, namespace string, found *bus.Survey) map
 	return out
 }
 
-// sweep looks for everything that a trigger left which is gone.
+// sweep looks for everything that a trigger left which is gone, and removes what
+// broken uploads left.
 func (s *survey) sweep(ctx context.Context, wired *wiring.Snapshot, namespace string) error {
 	orphans, err := s.Remover.Orphans(ctx, namespace, wired)
 	for _, o := range orphans {
 		s.ledger.orphan(o.Function)
 		s.kick(ctx, o.Function)
 	}
-	return err
+	swept, failed := s.Surveyor.SweepObjects(ctx, namespace, time.Now())
+	if swept > 0 {
+		ctrl.LoggerFrom(ctx).Info("removed what broken uploads left", "namespace", namespace, "uploads", swept)
+	}
+	return errors.Join(err, failed)
 }

@@ -131,9 +131,9 @@ func Retry(m *Message, target string, p Progress, due time.Time) *Message {
 	if p.Last != (Try{}) {
 		setJSON(h, HeaderLast, Try{p.Last.Status, cut(p.Last.Problem, maxProblem)})
 	}
-	h.Set(headerSchedule, "@at "+due.UTC().Format(time.RFC3339Nano))
-	h.Set(headerScheduleTarget, target)
-	return &Message{Subject: names.Schedule(target), Header: h, Body: m.Body, ID: retryID(m, target, p.Tries)}
+	out := &Message{Subject: target, Header: h, Body: m.Body, ID: retryID(m, target, p.Tries)}
+	out.PutOff(due)
+	return out
 }
 
 // retryID names the step that puts m off. One that was replayed begins anew, at
@@ -144,6 +144,14 @@ func retryID(m *Message, target string, tries int) string {
 		id += strconv.Itoa(n) + "/"
 	}
 	return id + strconv.Itoa(tries)
+}
+
+// PutOff makes of a message that is to be stored a schedule, by which the server
+// stores it when it is due.
+func (m *Message) PutOff(due time.Time) {
+	m.Header.Set(headerSchedule, "@at "+due.UTC().Format(time.RFC3339Nano))
+	m.Header.Set(headerScheduleTarget, m.Subject)
+	m.Subject = names.Schedule(m.Subject)
 }
 
 // Spare is a copy of a call, to be made at the given time if the call has not

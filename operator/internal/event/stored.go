@@ -25,6 +25,13 @@ func HeaderName(attribute string) string {
 	return headerPrefix + attribute
 }
 
+// ToStored writes the attributes as the headers of a stored message.
+func (e *Event) ToStored(header map[string][]string) {
+	for _, a := range e.Attributes {
+		header[HeaderName(a.Name)] = []string{a.Value}
+	}
+}
+
 // FromStored reads an event back from the headers of a stored message. It does
 // not validate: what is stored was valid.
 func FromStored(header map[string][]string, data []byte) *Event {

@@ -26,6 +26,8 @@ const (
 	Caller        // whoever calls the public door
 	Event         // an event type or pattern
 	Bucket
+	Store
+	Queue
 	Mail
 )
 
@@ -66,6 +68,15 @@ func Edges(s *wiring.Snapshot) []Edge {
 		out = append(out, emits(f, subscribed[ns])...)
 		for bucket, access := range f.Buckets {
 			out = append(out, Edge{function(f.Name), Node{Bucket, ns, bucket}, string(access), false})
+		}
+		for store, access := range f.Stores {
+			out = append(out, Edge{function(f.Name), Node{Store, ns, store}, string(access), false})
+		}
+		for queue := range f.Queues {
+			out = append(out, Edge{function(f.Name), Node{Queue, ns, queue}, "", true})
+		}
+		for name := range f.Calls {
+			out = append(out, Edge{function(f.Name), Node{Function, ns, name}, "", false})
 		}
 		if f.Mail {
 			out = append(out, Edge{function(f.Name), Node{Mail, ns, "mail"}, "", true})
@@ -142,7 +153,7 @@ func (l layout) label(n Node) string {
 
 // Mermaid writes the edges as a Mermaid flowchart.
 func Mermaid(w io.Writer, edges []Edge) error {
-	shapes := map[Kind][2]string{Function: {"[", "]"}, Caller: {"([", "])"}, Event: {"{{", "}}"}, Bucket: {"[(", ")]"}, Mail: {">", "]"}}
+	shapes := map[Kind][2]string{Function: {"[", "]"}, Caller: {"([", "])"}, Event: {"{{", "}}"}, Bucket: {"[(", ")]"}, Store: {"[/", "/]"}, Queue: {"[[", "]]"}, Mail: {">", "]"}}
 	var b strings.Builder
 	b.WriteString("flowchart LR\n")
 	l := arrange(edges)
@@ -166,7 +177,7 @@ func Mermaid(w io.Writer, edges []Edge) error {
 
 // DOT writes the edges in Graphviz's language.
 func DOT(w io.Writer, edges []Edge) error {
-	shapes := map[Kind]string{Function: "box", Caller: "oval", Event: "hexagon", Bucket: "cylinder", Mail: "note"}
+	shapes := map[Kind]string{Function: "box", Caller: "oval", Event: "hexagon", Bucket: "cylinder", Store: "folder", Queue: "cds", Mail: "note"}
 	var b strings.Builder
 	b.WriteString("digraph serviceful {\n  rankdir=LR;\n")
 	l := arrange(edges)

@@ -61,7 +61,8 @@ func twoNamespaces() []v1alpha1.Function {
 			onHTTP("place", "/"+namespace+"/orders", true, "POST"), onHTTP("any", "/"+namespace+"/{rest...}", false))
 		orders.Spec.Bindings = []v1alpha1.Binding{{KeyValue: &v1alpha1.KeyValueBinding{Bucket: "orders", Access: v1alpha1.AccessReadWrite}}}
 		stock := newFunction(namespace+"/stock", []string{"stock.*"}, onEvent("placed", "order.placed.v1"))
-		stock.Spec.Bindings = []v1alpha1.Binding{{KeyValue: &v1alpha1.KeyValueBinding{Bucket: "orders", Access: v1alpha1.AccessRead}}, {Mail: &v1alpha1.MailBinding{}}}
+		stock.Spec.Bindings = []v1alpha1.Binding{{KeyValue: &v1alpha1.KeyValueBinding{Bucket: "orders", Access: v1alpha1.AccessRead}}, {Mail: &v1alpha1.MailBinding{}},
+			{Objects: &v1alpha1.ObjectsBinding{Store: "files"}}, {Queue: &v1alpha1.QueueBinding{Name: "labels"}}, {Function: &v1alpha1.FunctionBinding{Name: "orders"}}}
 		out = append(out, orders, stock)
 	}
 	return out

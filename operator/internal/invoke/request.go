@@ -111,9 +111,12 @@ func mapValues(h http.Header, f func(string) string) http.Header {
 }
 
 // SetParams tells a function which trigger it is called by, and the path
-// parameters, percent-encoded as they came.
+// parameters, percent-encoded as they came. A call by another function has no
+// trigger.
 func SetParams(h http.Header, trigger string, params map[string]string) {
-	h[HeaderTrigger] = []string{trigger}
+	if trigger != "" {
+		h[HeaderTrigger] = []string{trigger}
+	}
 	for name, value := range params {
 		h.Set(HeaderPath+name, value)
 	}

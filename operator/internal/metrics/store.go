@@ -57,6 +57,12 @@ func (i Inlet) Put(ctx context.Context, k bus.KeyRef, value []byte, c bus.Condit
 	return revision, i.m.failed(err)
 }
 
+// PutObject is bus.Inlet's.
+func (i Inlet) PutObject(ctx context.Context, r bus.ObjectRef, u bus.Upload, c bus.Condition) (bus.Object, error) {
+	object, err := i.Inlet.PutObject(ctx, r, u, c)
+	return object, i.m.failed(err)
+}
+
 // Keeper is a Bus that keeps what messages leave behind, and whose failures are
 // counted.
 type Keeper struct {

@@ -6,7 +6,8 @@ import "strings"
 // together with the retries of its event triggers.
 func Events(namespace string) string { return "EV_" + namespace }
 
-// Work is the work-queue stream of a namespace: stored calls and mail.
+// Work is the work-queue stream of a namespace: stored calls, mail and the
+// messages of queues.
 func Work(namespace string) string { return "WORK_" + namespace }
 
 // Dead is the dead-letter stream of a namespace.
@@ -26,6 +27,21 @@ func Bucket(namespace, bucket string) string { return namespace + "_" + bucket }
 // BucketStream is the stream behind a key-value bucket.
 func BucketStream(namespace, bucket string) string { return "KV_" + Bucket(namespace, bucket) }
 
+// Store is the name of an object store as NATS clients spell it.
+func Store(namespace, store string) string { return namespace + "_" + store }
+
+// StoreStream is the stream behind an object store.
+func StoreStream(namespace, store string) string { return "OBJ_" + Store(namespace, store) }
+
+// ParseStoreStream is the inverse of StoreStream.
+func ParseStoreStream(stream string) (namespace, store string, ok bool) {
+	rest, ok := strings.CutPrefix(stream, "OBJ_")
+	if !ok {
+		return "", "", false
+	}
+	return strings.Cut(rest, "_")
+}
+
 // Consumer is the durable consumer of one trigger. Neither part can contain an
 // underscore.
 func Consumer(function, trigger string) string { return function + "_" + trigger }
@@ -33,6 +49,10 @@ func Consumer(function, trigger string) string { return function + "_" + trigger
 // MailTrigger stands for the trigger where there is none: in the dead letters
 // and Idempotency-Keys of a function's mail. No trigger can have this name.
 const MailTrigger = "_mail"
+
+// QueueScope parts a function's Idempotency-Keys of one queue from all others. No
+// trigger can have this name.
+func QueueScope(queue string) string { return "_queue_" + queue }
 
 // MailConsumer is the durable consumer that feeds a namespace's mail relay. No
 // trigger can have this name: a trigger's consumer contains an underscore.

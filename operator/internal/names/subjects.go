@@ -70,6 +70,14 @@ func Mail(f Function, id string) string {
 // MailFilter matches every mail of a namespace.
 func MailFilter(namespace string) string { return "work." + namespace + ".mail.>" }
 
+// QueueMessage is where a message of a queue waits for the queue's trigger.
+func QueueMessage(namespace, queue, id string) string {
+	return "work." + namespace + ".queue." + queue + "." + id
+}
+
+// QueueFilter matches QueueMessage for every id.
+func QueueFilter(namespace, queue string) string { return QueueMessage(namespace, queue, "*") }
+
 // MailboxSubject is where the laptop keeps a mail that was handed over.
 func MailboxSubject(namespace, id string) string { return "mailbox." + namespace + "." + id }
 
@@ -106,21 +114,25 @@ func Idempotency(f Function, scope, hash string) string {
 	return "idem." + f.Namespace + "." + f.Name + "." + scope + "." + hash
 }
 
-// WorkItem is what the subject of a stored call or mail says.
+// WorkItem is what the subject of a stored call, a mail or a queue's message
+// says.
 type WorkItem struct {
-	Function Function
-	Trigger  string // "" for a mail
+	Function Function // without a Name for a queue's message, which is no function's
+	Trigger  string   // "" for all but a call
+	Queue    string   // "" for all but a queue's message
 	ID       string
 }
 
-// ParseWork reads a subject made by Call or Mail.
+// ParseWork reads a subject made by Call, Mail or QueueMessage.
 func ParseWork(subject string) (WorkItem, bool) {
 	t := strings.Split(subject, ".")
 	switch {
 	case len(t) == 6 && t[0] == "work" && t[2] == "call":
-		return WorkItem{Function{t[1], t[3]}, t[4], t[5]}, true
+		return WorkItem{Function: Function{t[1], t[3]}, Trigger: t[4], ID: t[5]}, true
 	case len(t) == 5 && t[0] == "work" && t[2] == "mail":
-		return WorkItem{Function{t[1], t[3]}, "", t[4]}, true
+		return WorkItem{Function: Function{t[1], t[3]}, ID: t[4]}, true
+	case len(t) == 5 && t[0] == "work" && t[2] == "queue":
+		return WorkItem{Function: Function{Namespace: t[1]}, Queue: t[3], ID: t[4]}, true
 	}
 	return WorkItem{}, false
 }

@@ -25,6 +25,12 @@ func TestSubjects(t *testing.T) {
 		"scheduled call":      {Schedule(Call(offers, "redeem", "id")), "worksched.coop.call.offers.redeem.id"},
 		"mail":                {Mail(offers, "id"), "work.coop.mail.offers.id"},
 		"mails":               {MailFilter("coop"), "work.coop.mail.>"},
+		"queue's message":     {QueueMessage("coop", "resize", "id"), "work.coop.queue.resize.id"},
+		"queue's messages":    {QueueFilter("coop", "resize"), "work.coop.queue.resize.*"},
+		"later message":       {Schedule(QueueMessage("coop", "resize", "id")), "worksched.coop.queue.resize.id"},
+		"content":             {ObjectChunks("coop", "files", "X1"), "$O.coop_files.C.X1"},
+		"object":              {ObjectInfo("coop", "files", "a/b.csv"), "$O.coop_files.M.YS9iLmNzdg=="},
+		"objects":             {ObjectInfoFilter("coop", "files"), "$O.coop_files.M.*"},
 		"mailbox":             {MailboxSubject("coop", "id"), "mailbox.coop.id"},
 		"dead letter":         {DeadSubject(offers, "redeem"), "dead.coop.offers.redeem"},
 		"result":              {Result("coop", "id"), "res.coop.id"},
@@ -36,6 +42,9 @@ func TestSubjects(t *testing.T) {
 		"stream of a mailbox": {Mailbox("coop"), "MAILBOX_coop"},
 		"bucket":              {Bucket("coop", "offers"), "coop_offers"},
 		"stream of a bucket":  {BucketStream("coop", "offers"), "KV_coop_offers"},
+		"store":               {Store("coop", "files"), "coop_files"},
+		"stream of a store":   {StoreStream("coop", "files"), "OBJ_coop_files"},
+		"scope of a queue":    {QueueScope("resize"), "_queue_resize"},
 		"consumer":            {Consumer("offers", "redeem"), "offers_redeem"},
 		"function":            {offers.String(), "coop/offers"},
 	}
@@ -54,14 +63,15 @@ func TestParseWork(t *testing.T) {
 		want    WorkItem
 		ok      bool
 	}{
-		"call":        {Call(offers, "redeem", "id"), WorkItem{offers, "redeem", "id"}, true},
-		"mail":        {Mail(offers, "id"), WorkItem{offers, "", "id"}, true},
+		"call":        {Call(offers, "redeem", "id"), WorkItem{Function: offers, Trigger: "redeem", ID: "id"}, true},
+		"mail":        {Mail(offers, "id"), WorkItem{Function: offers, ID: "id"}, true},
+		"queue":       {QueueMessage("coop", "resize", "id"), WorkItem{Function: Function{Namespace: "coop"}, Queue: "resize", ID: "id"}, true},
 		"event":       {EventSubject("coop", "a.b.c.d"), WorkItem{}, false},
 		"retry":       {EventRetry(offers, "welcome", "42"), WorkItem{}, false},
 		"scheduled":   {Schedule(Call(offers, "redeem", "id")), WorkItem{}, false},
 		"too short":   {"work.coop.call.offers.redeem", WorkItem{}, false},
 		"too long":    {"work.coop.mail.offers.id.more", WorkItem{}, false},
-		"other work":  {"work.coop.queue.resize.id", WorkItem{}, false},
+		"other work":  {"work.coop.stack.resize.id", WorkItem{}, false},
 		"nothing":     {"", WorkItem{}, false},
 		"other words": {"wrk.coop.call.offers.redeem.id", WorkItem{}, false},
 	}
@@ -81,6 +91,12 @@ func TestParseStreamsAndConsumers(t *testing.T) {
 	if _, _, ok := ParseConsumer(MailConsumer); ok {
 		t.Error("the mail relay's consumer looks like a trigger's")
 	}
+	if ns, store, ok := ParseStoreStream(StoreStream("coop", "my-files")); ns != "coop" || store != "my-files" || !ok {
+		t.Errorf("a store came back as %q, %q, %v", ns, store, ok)
+	}
+	if _, _, ok := ParseStoreStream(BucketStream("coop", "files")); ok {
+		t.Error("a bucket looks like a store")
+	}
 	if ns, ok := ParseEvents(Events("coop")); ns != "coop" || !ok {
 		t.Errorf("a stream came back as %q, %v", ns, ok)
 	}
@@ -97,11 +113,12 @@ func TestRandomNames(t *testing.T) {
 		f, trigger, id := Function{label(r), label(r)}, label(r), fmt.Sprint(r.Uint64())
 		other := Function{f.Namespace + "x", f.Name}
 		ns, typ := f.Namespace, label(r)+"._-"+strings.ToUpper(label(r))
-		call, mail, retry := Call(f, trigger, id), Mail(f, id), EventRetry(f, trigger, id)
+		call, mail, retry, queued := Call(f, trigger, id), Mail(f, id), EventRetry(f, trigger, id), QueueMessage(ns, f.Name, id)
 		streams := slices.Concat(EventSubjects(ns), WorkSubjects(ns), ResultSubjects(ns), EventSubjects(other.Namespace),
-			WorkSubjects(other.Namespace), []string{"mailbox." + ns + ".>", "dead." + ns + ".>"})
+			WorkSubjects(other.Namespace), ObjectSubjects(ns, f.Name), ObjectSubjects(other.Namespace, f.Name), []string{"mailbox." + ns + ".>", "dead." + ns + ".>"})
 		for _, s := range []string{
-			EventSubject(ns, typ), retry, call, mail, Schedule(retry), Schedule(call), Schedule(mail),
+			EventSubject(ns, typ), retry, call, mail, queued, Schedule(retry), Schedule(call), Schedule(mail), Schedule(queued),
+			ObjectChunks(ns, f.Name, id), ObjectInfo(ns, f.Name, label(r)),
 			MailboxSubject(ns, id), DeadSubject(f, trigger), Result(ns, id), Idempotency(f, trigger, id),
 		} {
 			if got := selecting(streams, s); !plain(s) || len(got) != 1 {
@@ -111,19 +128,23 @@ func TestRandomNames(t *testing.T) {
 		filters := []string{
 			CallFilter(other, trigger), MailFilter(other.Namespace), EventRetryFilter(other, trigger), EventFilter(other.Namespace, "*"),
 			CallFilter(f, trigger), AnyCall(ns, id), MailFilter(ns), EventRetryFilter(f, trigger), EventFilter(ns, typ),
+			QueueFilter(ns, f.Name), QueueFilter(other.Namespace, f.Name), QueueFilter(ns, f.Name+"x"),
 		}
-		for s, want := range map[string][]string{call: filters[4:6], mail: filters[6:7], retry: filters[7:8], EventSubject(ns, typ): filters[8:]} {
+		for s, want := range map[string][]string{call: filters[4:6], mail: filters[6:7], retry: filters[7:8], EventSubject(ns, typ): filters[8:9], queued: filters[9:10]} {
 			if got := selecting(filters, s); !slices.Equal(got, want) {
 				t.Errorf("%q is selected by %q, want %q", s, got, want)
 			}
 		}
-		for _, s := range []string{call, mail, retry} {
+		for _, s := range []string{call, mail, retry, queued} {
 			if got := Unschedule(Schedule(s)); got != s || Unschedule(s) != s {
 				t.Errorf("%q came back from its schedule as %q", s, got)
 			}
 		}
-		if item, ok := ParseWork(call); !ok || item != (WorkItem{f, trigger, id}) {
+		if item, ok := ParseWork(call); !ok || item != (WorkItem{Function: f, Trigger: trigger, ID: id}) {
 			t.Errorf("%q came back as %v", call, item)
+		}
+		if item, ok := ParseWork(queued); !ok || item != (WorkItem{Function: Function{Namespace: ns}, Queue: f.Name, ID: id}) {
+			t.Errorf("%q came back as %v", queued, item)
 		}
 		if name, trg, ok := ParseConsumer(Consumer(f.Name, trigger)); !ok || name != f.Name || trg != trigger {
 			t.Errorf("%q came back as %q, %q", Consumer(f.Name, trigger), name, trg)
@@ -158,7 +179,7 @@ func selecting(filters []string, subject string) (out []string) {
 
 func TestDueOrPutOff(t *testing.T) {
 	f := Function{Namespace: "coop", Name: "offers"}
-	for _, subject := range []string{Call(f, "redeem", "1"), Mail(f, "1")} {
+	for _, subject := range []string{Call(f, "redeem", "1"), Mail(f, "1"), QueueMessage("coop", "resize", "1")} {
 		filter := DueOrPutOff(subject)
 		if !matches(filter, subject) || !matches(filter, Schedule(subject)) || matches(filter, subject+"2") {
 			t.Errorf("%q", filter)

@@ -1,6 +1,9 @@
 package names
 
-import "strings"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 // MaxEventType is the longest event type, in characters, so that its subject
 // stays well inside the server's limit for one protocol line (4096 bytes).
@@ -78,6 +81,18 @@ func ValidKey(k string) bool {
 		}
 	}
 	return true
+}
+
+// MaxObject is the longest name of an object, in bytes: in base64 its subject
+// stays well inside the server's limit for one protocol line (4096 bytes).
+const MaxObject = 1024
+
+// ObjectRule is ValidObject in words, for messages.
+const ObjectRule = "an object's name is 1 to 1024 bytes of UTF-8"
+
+// ValidObject reports whether name can be an object's.
+func ValidObject(name string) bool {
+	return name != "" && len(name) <= MaxObject && utf8.ValidString(name)
 }
 
 func wordByte(c byte) bool {

@@ -22,16 +22,24 @@ func ReadBody(w http.ResponseWriter, r *http.Request, limit int64, stall time.Du
 	}
 	body, err := readAll(http.MaxBytesReader(nil, patient{r.Body, w, stall}, limit), r.ContentLength)
 	var tooLarge *http.MaxBytesError
+	var problem *Problem
 	switch {
 	case errors.As(err, &tooLarge):
 		return nil, TooLarge(limit)
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, NewProblem(http.StatusRequestTimeout, "body-stalled", "nothing of the body came for %s", stall)
+	case errors.As(err, &problem):
+		return nil, problem
 	case err != nil:
 		return nil, UnreadableBody(err)
 	}
 	AwaitBody(w, 0)
 	return body, nil
+}
+
+// Body is a request's body of any size, to be read as it comes. What is wrong
+// with it is a Problem: one that brings nothing for as long as stall is a 408,
+// and one that breaks off a 400.
+func Body(w http.ResponseWriter, r *http.Request, stall time.Duration) io.Reader {
+	return patient{r.Body, w, stall}
 }
 
 // AwaitBody makes reading a request's body fail after a while, also that of
@@ -53,7 +61,17 @@ type patient struct {
 
 func (p patient) Read(b []byte) (int, error) {
 	AwaitBody(p.w, p.stall)
-	return p.ReadCloser.Read(b)
+	n, err := p.ReadCloser.Read(b)
+	switch {
+	case err == nil:
+	case errors.Is(err, io.EOF):
+		AwaitBody(p.w, 0)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = NewProblem(http.StatusRequestTimeout, "body-stalled", "nothing of the body came for %s", p.stall)
+	default:
+		err = UnreadableBody(err)
+	}
+	return n, err
 }
 
 // TooLarge is the problem of a body over a limit in bytes.

@@ -1,5 +1,6 @@
-// Package services is the door that functions use: events, buckets and mail
-// over HTTP, each call allowed only by the caller's emits and bindings.
+// Package services is the door that functions use: events, buckets, objects,
+// queues, other functions and mail over HTTP, each call allowed only by the
+// caller's emits and bindings.
 //
 // It knows a function by its bearer token and what it may do by the snapshot.
 // It reaches NATS and identities through interfaces of its own, and never

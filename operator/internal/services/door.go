@@ -3,6 +3,7 @@ package services
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -35,7 +36,16 @@ type Buckets interface {
 	Keys(ctx context.Context, namespace, bucket, prefix string, limit int, after uint64) ([]string, uint64, error)
 }
 
-// Outbox stores mails, each once for its Idempotency-Key.
+// Objects reads and changes objects.
+type Objects interface {
+	Object(ctx context.Context, r bus.ObjectRef) (bus.Object, error)
+	ReadObject(ctx context.Context, o bus.Object, from, length int64, w io.Writer) error
+	PutObject(ctx context.Context, r bus.ObjectRef, u bus.Upload, c bus.Condition) (bus.Object, error)
+	DeleteObject(ctx context.Context, r bus.ObjectRef, c bus.Condition) error
+	Objects(ctx context.Context, namespace, store, prefix string, limit int, after uint64) ([]bus.Object, uint64, error)
+}
+
+// Outbox stores mails and messages of queues, each once for its Idempotency-Key.
 type Outbox interface {
 	Store(ctx context.Context, m *envelope.Message) (bus.Stored, error)
 	StoreOnce(ctx context.Context, k bus.Key, newID string, make func(id string) *envelope.Message) (string, error)
@@ -44,15 +54,23 @@ type Outbox interface {
 var (
 	_ EventLog = (*bus.Bus)(nil)
 	_ Buckets  = (*bus.Bus)(nil)
+	_ Objects  = (*bus.Bus)(nil)
 	_ Outbox   = (*bus.Bus)(nil)
 )
+
+// Call takes a request to a function at once and answers with what it answers,
+// within the timeout of a call of it. What it returns is answered as a problem;
+// it panics with http.ErrAbortHandler when the answer breaks off.
+type Call func(w http.ResponseWriter, r *http.Request, f names.Function, timeout time.Duration) error
 
 // Config is what the door needs; all but Mailbox is required.
 type Config struct {
 	Identifier Identifier
 	Events     EventLog
 	Buckets    Buckets
+	Objects    Objects
 	Outbox     Outbox
+	Call       Call
 	Snapshot   func() *wiring.Snapshot // the current one
 	MaxBody    int64                   // of events and values, in bytes
 	MailFrom   string                  // who every mail is from
@@ -79,17 +97,23 @@ type caller struct {
 
 // New is a door. It fails when the configuration is not complete.
 func New(cfg Config) (*Door, error) {
-	if cfg.Identifier == nil || cfg.Events == nil || cfg.Buckets == nil || cfg.Outbox == nil || cfg.Snapshot == nil || cfg.Ready == nil || cfg.MaxBody <= 0 {
+	if cfg.Identifier == nil || cfg.Events == nil || cfg.Buckets == nil || cfg.Objects == nil || cfg.Outbox == nil || cfg.Call == nil || cfg.Snapshot == nil || cfg.Ready == nil || cfg.MaxBody <= 0 {
 		return nil, errors.New("services: the configuration is not complete")
 	}
 	d := &Door{cfg: cfg}
 	d.routes = table(map[string]handler{
-		"POST /v1/events":                           d.publish,
-		"GET /v1/buckets/{bucket}/keys/{key...}":    d.getKey,
-		"PUT /v1/buckets/{bucket}/keys/{key...}":    d.putKey,
-		"DELETE /v1/buckets/{bucket}/keys/{key...}": d.deleteKey,
-		"GET /v1/buckets/{bucket}/keys":             d.listKeys,
-		"POST /v1/mail":                             d.sendMail,
+		" /v1/functions/{name}/{path...}":             d.callFunction,
+		"POST /v1/events":                             d.publish,
+		"GET /v1/buckets/{bucket}/keys/{key...}":      d.getKey,
+		"PUT /v1/buckets/{bucket}/keys/{key...}":      d.putKey,
+		"DELETE /v1/buckets/{bucket}/keys/{key...}":   d.deleteKey,
+		"GET /v1/buckets/{bucket}/keys":               d.listKeys,
+		"GET /v1/stores/{store}/objects/{name...}":    d.getObject,
+		"PUT /v1/stores/{store}/objects/{name...}":    d.putObject,
+		"DELETE /v1/stores/{store}/objects/{name...}": d.deleteObject,
+		"GET /v1/stores/{store}/objects":              d.listObjects,
+		"POST /v1/queues/{queue}/messages":            d.enqueue,
+		"POST /v1/mail":                               d.sendMail,
 	})
 	open := map[string]http.HandlerFunc{
 		"GET /healthz": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) },
@@ -135,7 +159,6 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request, path string) error 
 	if err != nil {
 		return err
 	}
-	r = r.WithContext(context.WithoutCancel(r.Context())) // what has begun is not cut in half when the function is killed
 	h, params, ok := d.routes.Match(r.Method, path)
 	if !ok {
 		if allowed := d.routes.Allowed(path); len(allowed) > 0 {
@@ -154,6 +177,9 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request, path string) error 
 			return serve.NewProblem(http.StatusBadRequest, "malformed-path", "%v", err)
 		}
 		c.params[p.Name] = value
+	}
+	if _, calls := c.params["path"]; !calls {
+		r = r.WithContext(context.WithoutCancel(r.Context())) // what has begun is not cut in half when the function is killed
 	}
 	return h(w, r, c)
 }

@@ -24,6 +24,11 @@ var requests = map[string]struct{ request, headers, body string }{
 	"put":    {"PUT /v1/buckets/stock/keys/apples", "", "7"},
 	"delete": {"DELETE /v1/buckets/stock/keys/pears", "", ""},
 	"list":   {"GET /v1/buckets/stock/keys", "", ""},
+	"read":   {"GET /v1/stores/files/objects/apples", "", ""},
+	"write":  {"PUT /v1/stores/files/objects/apples", "", "7"},
+	"remove": {"DELETE /v1/stores/files/objects/pears", "", ""},
+	"files":  {"GET /v1/stores/files/objects", "", ""},
+	"queue":  {"POST /v1/queues/labels/messages", "Content-Type: text/plain", "7"},
 	"mail":   {"POST /v1/mail", "", `{"to": "ann@example.org", "subject": "Hello", "text": "Hi"}`},
 }
 
@@ -71,6 +76,9 @@ func TestNotGranted(t *testing.T) {
 		"event":            {reader, []string{"events"}, "not-in-emits", []string{"shop/reader", "shop.order.placed.v1", "spec.emits"}},
 		"bucket":           {nobody, []string{"get", "put", "delete", "list"}, "not-bound", []string{"shop/nobody", "{keyValue: {bucket: stock}}", "spec.bindings"}},
 		"read-only bucket": {reader, []string{"put", "delete"}, "read-only", []string{"shop/reader", "stock", "access: Read"}},
+		"store":            {nobody, []string{"read", "write", "remove", "files"}, "not-bound", []string{"shop/nobody", "{objects: {store: files}}", "spec.bindings"}},
+		"read-only store":  {reader, []string{"write", "remove"}, "read-only", []string{"shop/reader", "files", "access: Read"}},
+		"queue":            {reader, []string{"queue"}, "not-bound", []string{"shop/reader", "{queue: {name: labels}}", "spec.bindings"}},
 		"mail":             {reader, []string{"mail"}, "not-bound", []string{"shop/reader", "{mail: {}}", "spec.bindings"}},
 	}
 	for name, test := range tests {
@@ -85,7 +93,7 @@ func TestNotGranted(t *testing.T) {
 	f.wantProblem(f.send(writer, "GET /v1/buckets/other/keys/apples", "", ""), 403, "not-bound", "other")
 	f.wantProblem(f.send(writer, "GET /v1/buckets/a%2Fb/keys/apples", "", ""), 403, "not-bound")
 	f.wantStatus(f.send(nobody, "HEAD /v1/buckets/stock/keys/apples", "", ""), 403)
-	for _, service := range []string{"put", "get", "head", "list", "delete", "events", "mail"} {
+	for _, service := range []string{"put", "get", "head", "list", "delete", "events", "mail", "queue", "write", "read", "files", "remove"} {
 		r := requests[service]
 		if got := f.send(writer, r.request, r.headers, r.body); got.StatusCode > 299 {
 			t.Errorf("%s: %s %s", service, got.Status, got.body)
@@ -112,7 +120,9 @@ func TestNoService(t *testing.T) {
 		"two slashes":           {"POST //v1/events", 404, "no-such-service", ""},
 		"bucket alone":          {"GET /v1/buckets/stock", 404, "no-such-service", ""},
 		"no bucket":             {"GET /v1/buckets//keys/a", 404, "no-such-service", ""},
-		"stores come later":     {"GET /v1/stores/a/objects/b", 404, "no-such-service", ""},
+		"store alone":           {"GET /v1/stores/files", 404, "no-such-service", ""},
+		"wrong method, queue":   {"GET /v1/queues/labels/messages", 405, "method-not-allowed", "POST"},
+		"wrong method, object":  {"POST /v1/stores/files/objects/a", 405, "method-not-allowed", "DELETE, GET, HEAD, PUT"},
 		"wrong method, events":  {"GET /v1/events", 405, "method-not-allowed", "POST"},
 		"wrong method, key":     {"POST /v1/buckets/stock/keys/a", 405, "method-not-allowed", "DELETE, GET, HEAD, PUT"},
 		"wrong method, keys":    {"DELETE /v1/buckets/stock/keys", 405, "method-not-allowed", "GET, HEAD"},
@@ -160,7 +170,7 @@ func TestStoreFails(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			broken := broken{fmt.Errorf("storing: %w", test.err)}
-			f := newFixture(t, func(c *Config) { c.Events, c.Buckets, c.Outbox = broken, broken, broken })
+			f := newFixture(t, func(c *Config) { c.Events, c.Buckets, c.Objects, c.Outbox = broken, broken, broken, broken })
 			for service, r := range requests {
 				got := f.send(writer, r.request, r.headers, r.body)
 				if service == "head" {
@@ -170,6 +180,7 @@ func TestStoreFails(t *testing.T) {
 				f.wantProblem(got, test.status, test.kind)
 			}
 			f.wantProblem(f.send(writer, "POST /v1/mail", "Idempotency-Key: a", requests["mail"].body), test.status, test.kind)
+			f.wantProblem(f.send(writer, "POST /v1/queues/labels/messages", "Idempotency-Key: a", "x"), test.status, test.kind)
 		})
 	}
 }
@@ -229,7 +240,7 @@ func TestStoreFull(t *testing.T) {
 func TestNew(t *testing.T) {
 	f := newFixture(t)
 	good := Config{
-		Identifier: &f.tokens, Events: f.bus, Buckets: f.bus, Outbox: f.bus, MaxBody: 1,
+		Identifier: &f.tokens, Events: f.bus, Buckets: f.bus, Objects: f.bus, Outbox: f.bus, Call: noCall, MaxBody: 1,
 		Snapshot: func() *wiring.Snapshot { return nil }, Ready: func() error { return nil },
 	}
 	if _, err := New(good); err != nil {
@@ -237,7 +248,9 @@ func TestNew(t *testing.T) {
 	}
 	for name, spoil := range map[string]func(*Config){
 		"identifier": func(c *Config) { c.Identifier = nil }, "events": func(c *Config) { c.Events = nil }, "buckets": func(c *Config) { c.Buckets = nil },
-		"outbox": func(c *Config) { c.Outbox = nil }, "snapshot": func(c *Config) { c.Snapshot = nil }, "ready": func(c *Config) { c.Ready = nil },
+		"call":    func(c *Config) { c.Call = nil },
+		"objects": func(c *Config) { c.Objects = nil },
+		"outbox":  func(c *Config) { c.Outbox = nil }, "snapshot": func(c *Config) { c.Snapshot = nil }, "ready": func(c *Config) { c.Ready = nil },
 		"limit": func(c *Config) { c.MaxBody = 0 },
 	} {
 		c := good

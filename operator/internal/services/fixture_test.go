@@ -37,9 +37,14 @@ func functions() []v1alpha1.Function {
 		Emits: []string{"shop.order.placed.v1", "audit.*"},
 		Bindings: []v1alpha1.Binding{
 			{KeyValue: &v1alpha1.KeyValueBinding{Bucket: "stock", Access: v1alpha1.AccessReadWrite}}, {Mail: &v1alpha1.MailBinding{}},
+			{Objects: &v1alpha1.ObjectsBinding{Store: "files"}}, {Queue: &v1alpha1.QueueBinding{Name: "labels"}},
+			{Function: &v1alpha1.FunctionBinding{Name: "reader"}}, {Function: &v1alpha1.FunctionBinding{Name: "missing"}},
 		},
 	}
-	reads := v1alpha1.FunctionSpec{Bindings: []v1alpha1.Binding{{KeyValue: &v1alpha1.KeyValueBinding{Bucket: "stock", Access: v1alpha1.AccessRead}}}}
+	reads := v1alpha1.FunctionSpec{Bindings: []v1alpha1.Binding{
+		{KeyValue: &v1alpha1.KeyValueBinding{Bucket: "stock", Access: v1alpha1.AccessRead}},
+		{Objects: &v1alpha1.ObjectsBinding{Store: "files", Access: v1alpha1.AccessRead}},
+	}}
 	var out []v1alpha1.Function
 	for name, spec := range map[names.Function]v1alpha1.FunctionSpec{writer: everything, reader: reads, nobody: {}, stranger: everything} {
 		f := v1alpha1.Function{Spec: spec}
@@ -91,7 +96,7 @@ func newFixtureOn(tb testing.TB, cfg bus.EmbeddedConfig, change ...func(*Config)
 func (f *fixture) serve(snapshot *wiring.Snapshot, change ...func(*Config)) string {
 	f.Helper()
 	c := Config{
-		Identifier: &f.tokens, Events: f.bus, Buckets: f.bus, Outbox: f.bus, Mailbox: f.box, MailFrom: "shop@localhost", MaxBody: 200_000,
+		Identifier: &f.tokens, Events: f.bus, Buckets: f.bus, Objects: f.bus, Outbox: f.bus, Call: noCall, Mailbox: f.box, MailFrom: "shop@localhost", MaxBody: 200_000,
 		Snapshot: func() *wiring.Snapshot { return snapshot },
 		Ready:    func() error { return nil },
 	}
@@ -108,6 +113,11 @@ func (f *fixture) serve(snapshot *wiring.Snapshot, change ...func(*Config)) stri
 	}
 	f.Cleanup(func() { server.Stop(f.Context()) })
 	return "http://" + server.Address()
+}
+
+// noCall is for tests that call no function.
+func noCall(http.ResponseWriter, *http.Request, names.Function, time.Duration) error {
+	return serve.NewProblem(http.StatusTeapot, "called", "")
 }
 
 // with is the fixture in a subtest.

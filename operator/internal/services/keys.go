@@ -3,7 +3,6 @@ package services
 import (
 	"errors"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -18,12 +17,6 @@ const HeaderTTL = "Serviceful-TTL"
 // maxTTL is ten years. NATS keeps the time of expiry in nanoseconds since 1970,
 // and removes at once what is past their end.
 const maxTTL = 10 * 365 * 24 * time.Hour
-
-// Bounds of a list of keys.
-const (
-	defaultKeys = 1000
-	maxKeys     = 10_000
-)
 
 func (d *Door) getKey(w http.ResponseWriter, r *http.Request, c caller) error {
 	k, err := c.key(false)
@@ -79,12 +72,9 @@ func (d *Door) deleteKey(w http.ResponseWriter, r *http.Request, c caller) error
 	if err != nil {
 		return err
 	}
-	condition, err := conditionOf(r.Header)
+	condition, err := deletionOf(r.Header)
 	if err != nil {
 		return err
-	}
-	if condition.Absent {
-		return serve.NewProblem(http.StatusBadRequest, "malformed-condition", "If-None-Match has no meaning for a deletion")
 	}
 	if err := d.cfg.Buckets.DeleteKey(r.Context(), k, condition); err != nil {
 		return explainKey(err, k)
@@ -104,20 +94,11 @@ func (d *Door) listKeys(w http.ResponseWriter, r *http.Request, c caller) error 
 	if err := c.mayUse(bucket, false); err != nil {
 		return err
 	}
-	q := r.URL.Query()
-	limit, after := defaultKeys, uint64(0)
-	var err error
-	if s := q.Get("limit"); s != "" {
-		if limit, err = strconv.Atoi(s); err != nil || limit < 1 || limit > maxKeys {
-			return serve.NewProblem(http.StatusBadRequest, "malformed-query", "limit %q: a number from 1 to %d", s, maxKeys)
-		}
+	limit, after, err := pageOf(r.URL.Query())
+	if err != nil {
+		return err
 	}
-	if s := q.Get("after"); s != "" {
-		if after, err = strconv.ParseUint(s, 10, 63); err != nil {
-			return serve.NewProblem(http.StatusBadRequest, "malformed-query", "after %q: what an earlier answer gave as next", s)
-		}
-	}
-	prefix := q.Get("prefix")
+	prefix := r.URL.Query().Get("prefix")
 	if prefix != "" && !names.ValidKey(strings.TrimSuffix(prefix, ".")) {
 		return serve.NewProblem(http.StatusBadRequest, "malformed-key", "prefix %q: %s", prefix, names.KeyRule)
 	}
@@ -125,11 +106,7 @@ func (d *Door) listKeys(w http.ResponseWriter, r *http.Request, c caller) error 
 	if err != nil {
 		return err
 	}
-	list := keyList{Keys: keys}
-	if next != 0 {
-		list.Next = strconv.FormatUint(next, 10)
-	}
-	serve.WriteJSON(w, http.StatusOK, list)
+	serve.WriteJSON(w, http.StatusOK, keyList{Keys: keys, Next: formatPage(next)})
 	return nil
 }
 
@@ -154,29 +131,6 @@ func (c caller) mayUse(bucket string, write bool) error {
 		return serve.NewProblem(http.StatusForbidden, "read-only", "function %s may only read bucket %q: its binding says access: Read", c.Name, bucket)
 	}
 	return nil
-}
-
-func etag(revision uint64) string { return `"` + strconv.FormatUint(revision, 10) + `"` }
-
-// conditionOf reads If-Match: "<revision>" and If-None-Match: *.
-func conditionOf(h http.Header) (bus.Condition, error) {
-	var c bus.Condition
-	match, none := h.Get("If-Match"), h.Get("If-None-Match")
-	switch {
-	case match != "" && none != "":
-		return c, serve.NewProblem(http.StatusBadRequest, "malformed-condition", "If-Match and If-None-Match exclude each other")
-	case none != "" && none != "*":
-		return c, serve.NewProblem(http.StatusBadRequest, "malformed-condition", "If-None-Match %q: only * is supported", none)
-	case none == "*":
-		c.Absent = true
-	case match != "":
-		revision, err := strconv.ParseUint(strings.Trim(match, `"`), 10, 64)
-		if err != nil || revision == 0 {
-			return c, serve.NewProblem(http.StatusBadRequest, "malformed-condition", "If-Match %q: an ETag that an earlier answer gave", match)
-		}
-		c.Revision = revision
-	}
-	return c, nil
 }
 
 // ttlOf reads Serviceful-TTL, rounded up to whole seconds: NATS cuts fractions.

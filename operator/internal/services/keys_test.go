@@ -260,12 +260,12 @@ func TestList(t *testing.T) {
 // TestListIsBounded checks the number of keys of a page where none is given.
 func TestListIsBounded(t *testing.T) {
 	f := newFixture(t)
-	const n = defaultKeys + 5
+	const n = defaultPage + 5
 	for i := range n {
 		f.put(fmt.Sprint(i), "")
 	}
 	pages := []int{}
-	if got := f.list("", func(n int) { pages = append(pages, n) }); len(got) != n || pages[0] != defaultKeys {
+	if got := f.list("", func(n int) { pages = append(pages, n) }); len(got) != n || pages[0] != defaultPage {
 		t.Errorf("%d keys in pages of %d", len(got), pages)
 	}
 }

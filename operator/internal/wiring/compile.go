@@ -32,12 +32,13 @@ func (h Hosts) of(namespace string) string {
 // matter.
 func Compile(functions []v1alpha1.Function, hosts Hosts) *Snapshot {
 	c := &compiler{
-		hosts: hosts, owners: map[string]string{}, mailed: map[string]bool{}, tables: map[string]*route.Builder[*Route]{}, every: &route.Builder[*Route]{},
+		hosts: hosts, owners: map[string]string{}, living: make(map[names.Function]bool, len(functions)), mailed: map[string]bool{}, tables: map[string]*route.Builder[*Route]{}, every: &route.Builder[*Route]{},
 		out: &Snapshot{Functions: make(map[names.Function]*Function, len(functions)), routes: map[string]*route.Table[*Route]{}},
 	}
 	living := byAge(functions)
 	for _, fn := range living { // its own host is a namespace's, whoever is older
 		c.owners[hosts.of(fn.Namespace)] = fn.Namespace
+		c.living[nameOf(fn)] = true
 	}
 	for _, fn := range living {
 		c.function(fn)
@@ -73,7 +74,8 @@ func byAge(functions []v1alpha1.Function) []*v1alpha1.Function {
 type compiler struct {
 	hosts  Hosts
 	owners map[string]string // host -> namespace
-	mailed map[string]bool   // namespaces that have a mail relay
+	living map[names.Function]bool
+	mailed map[string]bool // namespaces that have a mail relay
 	tables map[string]*route.Builder[*Route]
 	every  *route.Builder[*Route]
 	out    *Snapshot
@@ -81,14 +83,22 @@ type compiler struct {
 
 func (c *compiler) function(fn *v1alpha1.Function) {
 	f := &Function{
-		Name:    names.Function{Namespace: fn.Namespace, Name: fn.Name},
+		Name:    nameOf(fn),
 		Emits:   fn.Spec.Emits,
-		Buckets: map[string]v1alpha1.Access{},
+		Buckets: map[string]v1alpha1.Access{}, Stores: map[string]v1alpha1.Access{}, Queues: map[string]bool{}, Calls: map[string]bool{},
+		Timeout: timeout(fn),
 	}
-	for _, b := range fn.Spec.Bindings {
+	for i, b := range fn.Spec.Bindings {
 		switch {
 		case b.KeyValue != nil:
 			f.Buckets[b.KeyValue.Bucket] = cmp.Or(b.KeyValue.Access, v1alpha1.DefaultAccess)
+		case b.Objects != nil:
+			f.Stores[b.Objects.Store] = cmp.Or(b.Objects.Access, v1alpha1.DefaultAccess)
+		case b.Queue != nil:
+			f.Queues[b.Queue.Name] = true
+		case b.Function != nil:
+			f.Calls[b.Function.Name] = true
+			c.callee(fn, i)
 		case b.Mail != nil:
 			f.Mail = true
 		}
@@ -106,10 +116,26 @@ func (c *compiler) function(fn *v1alpha1.Function) {
 	}
 }
 
+func nameOf(fn *v1alpha1.Function) names.Function {
+	return names.Function{Namespace: fn.Namespace, Name: fn.Name}
+}
+
+// callee looks for a function that another one may call.
+func (c *compiler) callee(fn *v1alpha1.Function, i int) {
+	name := fn.Spec.Bindings[i].Function.Name
+	if c.living[names.Function{Namespace: fn.Namespace, Name: name}] {
+		return
+	}
+	c.out.Problems = append(c.out.Problems, Problem{
+		Function: nameOf(fn), Field: fmt.Sprintf("spec.bindings[%d].function.name", i), Reason: v1alpha1.ReasonFunctionNotFound,
+		Message: fmt.Sprintf("its binding names function %q, and namespace %q has none of that name", name, fn.Namespace),
+	})
+}
+
 // problem says what is wrong with a trigger, and where: field is a path in it.
 func (c *compiler) problem(fn *v1alpha1.Function, i int, field, reason, format string, args ...any) {
 	c.out.Problems = append(c.out.Problems, Problem{
-		Function: names.Function{Namespace: fn.Namespace, Name: fn.Name}, Trigger: fn.Spec.Triggers[i].Name,
+		Function: nameOf(fn), Trigger: fn.Spec.Triggers[i].Name,
 		Field: fmt.Sprintf("spec.triggers[%d].%s", i, field), Reason: reason, Message: fmt.Sprintf(format, args...),
 	})
 }

@@ -226,6 +226,9 @@ func randomFunctions(r *rand.Rand) (out []v1alpha1.Function) {
 		if r.IntN(2) == 0 {
 			f.Spec.Bindings = []v1alpha1.Binding{{Mail: &v1alpha1.MailBinding{}}, bucket("k", v1alpha1.AccessRead)}
 		}
+		if r.IntN(4) == 0 {
+			f.Spec.Bindings = append(f.Spec.Bindings, v1alpha1.Binding{Function: &v1alpha1.FunctionBinding{Name: pick("f0", "f1", "f9")}})
+		}
 		out = append(out, f)
 	}
 	return out
@@ -238,7 +241,11 @@ func TestGrants(t *testing.T) {
 	f.Spec.Bindings = []v1alpha1.Binding{
 		bucket("r", read), bucket("w", write), bucket("default", ""),
 		{Mail: &v1alpha1.MailBinding{}}, {Mail: &v1alpha1.MailBinding{}},
+		{Objects: &v1alpha1.ObjectsBinding{Store: "r", Access: read}}, {Objects: &v1alpha1.ObjectsBinding{Store: "w", Access: write}},
+		{Objects: &v1alpha1.ObjectsBinding{Store: "default"}},
+		{Queue: &v1alpha1.QueueBinding{Name: "resize"}}, {Function: &v1alpha1.FunctionBinding{Name: "bare"}},
 	}
+	f.Spec.Timeout = &metav1.Duration{Duration: 7 * time.Second}
 	s := Compile([]v1alpha1.Function{f, fn("coop/bare", 2)}, laptop)
 	for _, name := range []string{"offers", "bare"} {
 		got, bare := s.Functions[namesFunction("coop", name)], name == "bare"
@@ -248,6 +255,9 @@ func TestGrants(t *testing.T) {
 			}
 			if got.MayRead(b) != want[0] || got.MayWrite(b) != want[1] {
 				t.Errorf("%s, bucket %q: read %v, write %v, want %v", name, b, got.MayRead(b), got.MayWrite(b), want)
+			}
+			if got.MayReadStore(b) != want[0] || got.MayWriteStore(b) != want[1] {
+				t.Errorf("%s, store %q: read %v, write %v, want %v", name, b, got.MayReadStore(b), got.MayWriteStore(b), want)
 			}
 		}
 		for typ, want := range map[string]bool{
@@ -261,6 +271,35 @@ func TestGrants(t *testing.T) {
 		if got.Mail == bare {
 			t.Errorf("%s may mail: %v", name, got.Mail)
 		}
+		if got.Queues["resize"] == bare || got.Queues["other"] || got.Calls["bare"] == bare || got.Calls["offers"] {
+			t.Errorf("%s may send to %v and call %v", name, got.Queues, got.Calls)
+		}
+		if want := map[bool]time.Duration{false: 7 * time.Second, true: v1alpha1.DefaultTimeout}[bare]; got.Timeout != want {
+			t.Errorf("%s has the timeout %s", name, got.Timeout)
+		}
+	}
+}
+
+// TestCallees has a function that is bound to functions of which some are not
+// there, are going, or are another namespace's: it works all the same, and is
+// told.
+func TestCallees(t *testing.T) {
+	caller, going := fn("coop/caller", 3), fn("coop/going", 2)
+	for _, name := range []string{"there", "caller", "going", "elsewhere"} {
+		caller.Spec.Bindings = append(caller.Spec.Bindings, v1alpha1.Binding{Function: &v1alpha1.FunctionBinding{Name: name}})
+	}
+	going.DeletionTimestamp = &going.CreationTimestamp
+	s := Compile([]v1alpha1.Function{caller, fn("coop/there", 1), going, fn("shop/elsewhere", 4)}, laptop)
+	var got []string
+	for _, p := range s.Problems {
+		got = append(got, p.Reason+" "+p.Field+" "+p.String())
+	}
+	want := []string{
+		`FunctionNotFound spec.bindings[2].function.name function coop/caller: its binding names function "going", and namespace "coop" has none of that name`,
+		`FunctionNotFound spec.bindings[3].function.name function coop/caller: its binding names function "elsewhere", and namespace "coop" has none of that name`,
+	}
+	if !slices.Equal(got, want) || len(s.Functions[namesFunction("coop", "caller")].Calls) != 4 {
+		t.Errorf("got the problems %q", got)
 	}
 }
 

@@ -30,7 +30,11 @@ type Function struct {
 	Name    names.Function
 	Emits   []string                   // patterns of event types
 	Buckets map[string]v1alpha1.Access // by bucket
+	Stores  map[string]v1alpha1.Access // by object store
+	Queues  map[string]bool            // it may send to
+	Calls   map[string]bool            // functions of its namespace, also such that do not exist
 	Mail    bool
+	Timeout time.Duration // of a call of it
 }
 
 // MayEmit reports whether the function may publish events of a type.
@@ -52,6 +56,17 @@ func (f *Function) MayRead(bucket string) bool {
 // MayWrite reports whether the function may change a bucket.
 func (f *Function) MayWrite(bucket string) bool {
 	return f.Buckets[bucket] == v1alpha1.AccessReadWrite
+}
+
+// MayReadStore reports whether the function may read an object store.
+func (f *Function) MayReadStore(store string) bool {
+	_, ok := f.Stores[store]
+	return ok
+}
+
+// MayWriteStore reports whether the function may change an object store.
+func (f *Function) MayWriteStore(store string) bool {
+	return f.Stores[store] == v1alpha1.AccessReadWrite
 }
 
 // Route is an HTTP trigger.

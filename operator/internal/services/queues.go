@@ -1,0 +1,95 @@
+package services
+
+import (
+	"crypto/rand"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/serviceful/serviceful/operator/internal/bus"
+	"github.com/serviceful/serviceful/operator/internal/envelope"
+	"github.com/serviceful/serviceful/operator/internal/event"
+	"github.com/serviceful/serviceful/operator/internal/names"
+	"github.com/serviceful/serviceful/operator/internal/serve"
+)
+
+// HeaderDelay is how long a queue keeps a message before it is due, as a Go
+// duration such as "90s" or "24h".
+const HeaderDelay = "Serviceful-Delay"
+
+// maxDelay is a year.
+const maxDelay = 365 * 24 * time.Hour
+
+// QueueMessageType is the type of the event that a queue's message is: its id is
+// the message's, its source /queues/<queue>, its data what was sent.
+const QueueMessageType = "dev.serviceful.queue.message.v1"
+
+// enqueue stores a message of a queue, in the form of the event that the queue's
+// trigger gets: POST /v1/queues/{queue}/messages.
+func (d *Door) enqueue(w http.ResponseWriter, r *http.Request, c caller) error {
+	queue := c.params["queue"]
+	if !c.Queues[queue] {
+		return serve.NewProblem(http.StatusForbidden, "not-bound",
+			"function %s has no binding for queue %q: add {queue: {name: %s}} to spec.bindings", c.Name, queue, queue)
+	}
+	contentType, err := mediaType(r.Header)
+	if err != nil {
+		return err
+	}
+	delay, err := delayOf(r.Header)
+	if err != nil {
+		return err
+	}
+	body, err := serve.ReadBody(w, r, d.cfg.MaxBody, serve.Stall)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	message := func(id string) *envelope.Message {
+		m := queueMessage(c.Name.Namespace, queue, id, contentType, body, now)
+		if delay > 0 {
+			m.PutOff(now.Add(delay))
+		}
+		return m
+	}
+	id := strings.ToLower(rand.Text())
+	if key := r.Header.Get(HeaderIdempotencyKey); key != "" {
+		same := fmt.Appendf(nil, "%s\n%s\n%s", contentType, delay, body)
+		id, err = d.cfg.Outbox.StoreOnce(r.Context(), bus.Key{Function: c.Name, Scope: names.QueueScope(queue), Value: key, Request: same}, id, message)
+	} else {
+		_, err = d.cfg.Outbox.Store(r.Context(), message(id))
+	}
+	if err != nil {
+		return err
+	}
+	serve.WriteJSON(w, http.StatusAccepted, map[string]string{"id": id})
+	return nil
+}
+
+func queueMessage(namespace, queue, id, contentType string, body []byte, now time.Time) *envelope.Message {
+	e := event.Event{Attributes: []event.Attribute{
+		{Name: "specversion", Value: "1.0"}, {Name: "id", Value: id}, {Name: "source", Value: "/queues/" + queue},
+		{Name: "type", Value: QueueMessageType}, {Name: "time", Value: now.UTC().Format(time.RFC3339Nano)},
+	}}
+	if contentType != "" {
+		e.Set("datacontenttype", contentType)
+	}
+	m := envelope.New(names.QueueMessage(namespace, queue, id), body)
+	e.ToStored(m.Header)
+	m.ID = "q/" + id
+	return m
+}
+
+// delayOf reads Serviceful-Delay.
+func delayOf(h http.Header) (time.Duration, error) {
+	s := h.Get(HeaderDelay)
+	if s == "" {
+		return 0, nil
+	}
+	delay, err := time.ParseDuration(s)
+	if err != nil || delay < 0 || delay > maxDelay {
+		return 0, serve.NewProblem(http.StatusBadRequest, "malformed-delay", "%s %q: a duration from 0s to %.0fh, such as 90s or 24h", HeaderDelay, s, maxDelay.Hours())
+	}
+	return delay, nil
+}

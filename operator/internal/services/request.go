@@ -1,0 +1,90 @@
+package services
+
+import (
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/serviceful/serviceful/operator/internal/bus"
+	"github.com/serviceful/serviceful/operator/internal/serve"
+)
+
+func etag(revision uint64) string { return `"` + strconv.FormatUint(revision, 10) + `"` }
+
+// conditionOf reads If-Match: "<revision>" and If-None-Match: *.
+func conditionOf(h http.Header) (bus.Condition, error) {
+	var c bus.Condition
+	match, none := h.Get("If-Match"), h.Get("If-None-Match")
+	switch {
+	case match != "" && none != "":
+		return c, serve.NewProblem(http.StatusBadRequest, "malformed-condition", "If-Match and If-None-Match exclude each other")
+	case none != "" && none != "*":
+		return c, serve.NewProblem(http.StatusBadRequest, "malformed-condition", "If-None-Match %q: only * is supported", none)
+	case none == "*":
+		c.Absent = true
+	case match != "":
+		revision, err := strconv.ParseUint(strings.Trim(match, `"`), 10, 64)
+		if err != nil || revision == 0 {
+			return c, serve.NewProblem(http.StatusBadRequest, "malformed-condition", "If-Match %q: an ETag that an earlier answer gave", match)
+		}
+		c.Revision = revision
+	}
+	return c, nil
+}
+
+// deletionOf is conditionOf for what is to be deleted.
+func deletionOf(h http.Header) (bus.Condition, error) {
+	c, err := conditionOf(h)
+	if err == nil && c.Absent {
+		err = serve.NewProblem(http.StatusBadRequest, "malformed-condition", "If-None-Match has no meaning for a deletion")
+	}
+	return c, err
+}
+
+// Bounds of a page of a list.
+const (
+	defaultPage = 1000
+	maxPage     = 10_000
+)
+
+// pageOf reads limit and after of a list.
+func pageOf(q url.Values) (limit int, after uint64, err error) {
+	limit = defaultPage
+	if s := q.Get("limit"); s != "" {
+		if limit, err = strconv.Atoi(s); err != nil || limit < 1 || limit > maxPage {
+			return 0, 0, serve.NewProblem(http.StatusBadRequest, "malformed-query", "limit %q: a number from 1 to %d", s, maxPage)
+		}
+	}
+	if s := q.Get("after"); s != "" {
+		if after, err = strconv.ParseUint(s, 10, 63); err != nil {
+			return 0, 0, serve.NewProblem(http.StatusBadRequest, "malformed-query", "after %q: what an earlier answer gave as next", s)
+		}
+	}
+	return limit, after, nil
+}
+
+// formatPage is where the next page begins; "" where there is none.
+func formatPage(next uint64) string {
+	if next == 0 {
+		return ""
+	}
+	return strconv.FormatUint(next, 10)
+}
+
+// maxMediaType is the longest Content-Type that is kept, in bytes.
+const maxMediaType = 255
+
+// mediaType is the Content-Type of a request, as it came; "" where there is none.
+func mediaType(h http.Header) (string, error) {
+	s := h.Get("Content-Type")
+	if s == "" {
+		return "", nil
+	}
+	if _, _, err := mime.ParseMediaType(s); err != nil || len(s) > maxMediaType || strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' }) {
+		return "", serve.NewProblem(http.StatusBadRequest, "malformed-content-type",
+			"Content-Type %q: a media type such as text/csv; charset=utf-8, of at most %d characters of ASCII", s, maxMediaType)
+	}
+	return s, nil
+}
