@@ -69,21 +69,19 @@ func TestExamples(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := os.Remove(filepath.Join(root, "dist/functions.yaml")); err != nil && !os.IsNotExist(err) {
-				t.Fatal(err)
-			}
+			dist := t.TempDir()
 			for _, line := range lines(t, text) {
 				if !strings.HasPrefix(line, "hack/") {
 					continue
 				}
 				cmd := exec.CommandContext(t.Context(), "bash", "-euc", line)
 				cmd.Dir = root
-				cmd.Env = append(os.Environ(), "REGISTRY="+host+"/shop", "INSECURE_REGISTRY=1", "KO_DEFAULTBASEIMAGE="+host+"/base")
+				cmd.Env = append(os.Environ(), "REGISTRY="+host+"/shop", "INSECURE_REGISTRY=1", "KO_DEFAULTBASEIMAGE="+host+"/base", "DIST="+dist)
 				if out, err := cmd.CombinedOutput(); err != nil {
 					t.Fatalf("%s: %v\n%s", line, err, out)
 				}
 			}
-			got := images(t)
+			got := images(t, dist)
 			for _, fn := range []string{"membership", "offers", "notifications"} {
 				if !pushed(t, got[fn]) {
 					t.Errorf("the image of %s is %q, which the registry does not have", fn, got[fn])
@@ -126,9 +124,9 @@ func send(t *testing.T, method, url, kind, body string) {
 }
 
 // images are those that the manifests name, by function.
-func images(t *testing.T) map[string]string {
+func images(t *testing.T, dist string) map[string]string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(root, "dist/functions.yaml"))
+	text, err := os.ReadFile(filepath.Join(dist, "functions.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
