@@ -91,14 +91,14 @@ func TestChart(t *testing.T) {
 	c.refused("Keep nats.servers=1", "upgrade", release, c.file, "--set", "highAvailability=true")
 
 	j := startJoins(s)
-	rolled := []string{"upgrade", release, c.file, "--wait", "--timeout", "8m"}
+	change := []string{"upgrade", release, c.file, "--wait", "--timeout", "8m"}
 	for _, program := range []string{"operator", "gateway", "dispatcher"} {
-		rolled = append(rolled, "--set", program+".podAnnotations.rolled=yes")
+		change = append(change, "--set", program+".podAnnotations.rolled=yes")
 	}
-	c.helm(rolled...)
-	c.annotated("yes", "yes", "yes")
+	c.helm(change...)
+	c.rolled("yes")
 	c.helm("rollback", release, "1", "--wait", "--timeout", "8m")
-	c.annotated("", "", "")
+	c.rolled("")
 	j.stop()
 
 	c.helm("uninstall", release, "--wait", "--timeout", "8m")
@@ -138,15 +138,16 @@ func (c *chart) refused(why string, args ...string) {
 	}
 }
 
-// annotated checks the annotation "rolled" of the pods of the operator, the
-// gateway and the dispatcher.
-func (c *chart) annotated(want ...string) {
+// rolled checks that the operator, the gateway and the dispatcher have rolled out
+// with this annotation "rolled", or with none.
+func (c *chart) rolled(want string) {
 	c.Helper()
-	for i, program := range []string{"operator", "gateway", "dispatcher"} {
-		got := c.kubectl("", "-n", system, "get", "pods", "-l", "app.kubernetes.io/name="+program, "--field-selector=status.phase=Running",
-			"-o", `jsonpath={range .items[?(!@.metadata.deletionTimestamp)]}{.metadata.annotations.rolled}{end}`)
-		if got != want[i] {
-			c.Errorf("the pods of the %s are annotated %q, want %q", program, got, want[i])
+	for _, program := range []string{"operator", "gateway", "dispatcher"} {
+		at := "deployment/serviceful-" + program
+		c.kubectl("", "-n", system, "rollout", "status", "--timeout=240s", at)
+		got := c.kubectl("", "-n", system, "get", at, "-o", "jsonpath={.spec.template.metadata.annotations.rolled}")
+		if got != want {
+			c.Errorf("%s is annotated %q, want %q", at, got, want)
 		}
 	}
 }
