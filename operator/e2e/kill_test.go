@@ -131,9 +131,9 @@ func (s *space) processes(container string) []int {
 		tree += "/pids" // cgroup v1: one tree for each controller
 	}
 	var pids []int
-	err := filepath.WalkDir(tree, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.IsDir() || d.Name() != container {
-			return nil // others come and go meanwhile
+	err := filepath.WalkDir(tree, func(path string, d fs.DirEntry, _ error) error {
+		if d == nil || d.Name() != container { // others come and go meanwhile
+			return nil
 		}
 		procs, err := os.ReadFile(filepath.Join(path, "cgroup.procs"))
 		for _, field := range strings.Fields(string(procs)) {
