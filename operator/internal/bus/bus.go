@@ -103,40 +103,36 @@ func (b *Bus) stream(ctx context.Context, name string) (jetstream.Stream, error)
 // Last is the last message on a subject, which may hold wildcards; ErrNotFound
 // if there is none.
 func (b *Bus) Last(ctx context.Context, stream, subject string) (*envelope.Message, error) {
-	s, err := b.stream(ctx, stream)
-	if err != nil {
-		return nil, err
-	}
-	raw, err := s.GetLastMsgForSubject(ctx, subject)
-	if errors.Is(err, nats.ErrNoResponders) { // its number of replicas may have changed, and with it whom to ask
-		b.streams.Delete(stream)
-		if s, err = b.stream(ctx, stream); err != nil {
-			return nil, err
-		}
-		raw, err = s.GetLastMsgForSubject(ctx, subject)
-	}
-	if err != nil {
-		return nil, explain(fmt.Sprintf("reading %q", subject), err)
-	}
-	return fromRaw(raw), nil
+	return b.read(ctx, stream, fmt.Sprintf("reading %q", subject), func(s jetstream.Stream) (*jetstream.RawStreamMsg, error) {
+		return s.GetLastMsgForSubject(ctx, subject)
+	})
 }
 
 // At is the message with a sequence; ErrNotFound if it is gone.
 func (b *Bus) At(ctx context.Context, stream string, sequence uint64) (*envelope.Message, error) {
-	s, err := b.stream(ctx, stream)
-	if err != nil {
-		return nil, err
-	}
-	raw, err := s.GetMsg(ctx, sequence)
-	if err != nil {
-		return nil, explain(fmt.Sprintf("reading message %d of stream %q", sequence, stream), err)
-	}
-	return fromRaw(raw), nil
+	doing := fmt.Sprintf("reading message %d of stream %q", sequence, stream)
+	return b.read(ctx, stream, doing, func(s jetstream.Stream) (*jetstream.RawStreamMsg, error) { return s.GetMsg(ctx, sequence) })
 }
 
-func fromRaw(raw *jetstream.RawStreamMsg) *envelope.Message {
-	return &envelope.Message{
-		Subject: raw.Subject, Header: envelope.Header(raw.Header), Body: raw.Data, Sequence: raw.Sequence, Stored: raw.Time,
+// read reads a message of a stream with get. What is known of the stream says
+// whom to ask: that nobody answers may mean that its number of replicas has
+// changed, and it is looked up anew.
+func (b *Bus) read(ctx context.Context, stream, doing string, get func(jetstream.Stream) (*jetstream.RawStreamMsg, error)) (*envelope.Message, error) {
+	for again := false; ; again = true {
+		s, err := b.stream(ctx, stream)
+		if err != nil {
+			return nil, err
+		}
+		raw, err := get(s)
+		switch {
+		case err == nil:
+			return &envelope.Message{
+				Subject: raw.Subject, Header: envelope.Header(raw.Header), Body: raw.Data, Sequence: raw.Sequence, Stored: raw.Time,
+			}, nil
+		case again || !errors.Is(err, nats.ErrNoResponders):
+			return nil, explain(doing, err)
+		}
+		b.streams.Delete(stream)
 	}
 }
 
@@ -148,7 +144,7 @@ func (b *Bus) Delete(ctx context.Context, stream string, sequence uint64) error 
 	}
 	err = s.DeleteMsg(ctx, sequence)
 	if errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) { // which does not tell why
-		if _, missing := s.GetMsg(ctx, sequence); errors.Is(missing, jetstream.ErrMsgNotFound) {
+		if _, missing := b.At(ctx, stream, sequence); errors.Is(missing, jetstream.ErrMsgNotFound) {
 			err = missing
 		}
 	}

@@ -127,11 +127,7 @@ func (b *Bus) ReadObject(ctx context.Context, o Object, from, length int64, w io
 	if length == 0 {
 		return nil
 	}
-	s, err := b.stream(ctx, names.StoreStream(o.Namespace, o.Store))
-	if err != nil {
-		return err
-	}
-	c := chunks{s, names.ObjectChunks(o.Namespace, o.Store, o.content)}
+	c := chunks{b, names.StoreStream(o.Namespace, o.Store), names.ObjectChunks(o.Namespace, o.Store, o.content)}
 	hash, at := sha256.New(), int64(0)
 	piece, err := c.next(ctx, 1)
 	if err == nil && o.Placed && from >= piece.end() {
@@ -163,8 +159,8 @@ func (b *Bus) ReadObject(ctx context.Context, o Object, from, length int64, w io
 
 // chunks are the chunks of one content.
 type chunks struct {
-	stream  jetstream.Stream
-	subject string
+	bus             *Bus
+	stream, subject string
 }
 
 type chunk struct {
@@ -178,27 +174,28 @@ func (c chunk) end() int64 { return c.offset + int64(len(c.data)) }
 // next is the first chunk whose sequence is at least the given one. Nothing is
 // open between two calls, so that a reader may take its time.
 func (c chunks) next(ctx context.Context, sequence uint64) (chunk, error) {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	m, err := c.stream.GetMsg(ctx, sequence, jetstream.WithGetMsgSubject(c.subject))
-	return readChunk(m, err)
+	return c.read(ctx, func(ctx context.Context, s jetstream.Stream) (*jetstream.RawStreamMsg, error) {
+		return s.GetMsg(ctx, sequence, jetstream.WithGetMsgSubject(c.subject))
+	})
 }
 
 func (c chunks) last(ctx context.Context) (chunk, error) {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	m, err := c.stream.GetLastMsgForSubject(ctx, c.subject)
-	return readChunk(m, err)
+	return c.read(ctx, func(ctx context.Context, s jetstream.Stream) (*jetstream.RawStreamMsg, error) {
+		return s.GetLastMsgForSubject(ctx, c.subject)
+	})
 }
 
-func readChunk(m *jetstream.RawStreamMsg, err error) (chunk, error) {
+func (c chunks) read(ctx context.Context, get func(context.Context, jetstream.Stream) (*jetstream.RawStreamMsg, error)) (chunk, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	m, err := c.bus.read(ctx, c.stream, "reading a chunk", func(s jetstream.Stream) (*jetstream.RawStreamMsg, error) { return get(ctx, s) })
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return chunk{}, fmt.Errorf("%w: a chunk is gone", ErrBroken)
 	case err != nil:
-		return chunk{}, explain("reading a chunk", err)
+		return chunk{}, err
 	}
-	out := chunk{data: m.Data, sequence: m.Sequence}
+	out := chunk{data: m.Body, sequence: m.Sequence}
 	if s := m.Header.Get(headerOffset); s != "" {
 		if out.offset, err = strconv.ParseInt(s, 10, 64); err != nil || out.offset < 0 {
 			return chunk{}, fmt.Errorf("%w: a chunk begins at byte %q", ErrBroken, s)
