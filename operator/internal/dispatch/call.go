@@ -42,7 +42,7 @@ func (w *worker) call(waiting, calling context.Context, d *bus.Delivered, end *e
 		return delivery.Outcome{Problem: notStarted(err)}, nil
 	}
 	defer lease.Release()
-	if _, overdue := delivery.Overdue(sub.Policy, delivery.Message{Due: end.due}, time.Now()); overdue {
+	if _, overdue := delivery.Overdue(sub.Policy, delivery.Message{Due: end.progress.Due}, time.Now()); overdue {
 		return delivery.Outcome{Problem: "maxAge passed while it waited for an instance"}, nil
 	}
 	outcome, answer := invoke.Do(w.cfg.Transport, lease, sub.Policy.Timeout, req)

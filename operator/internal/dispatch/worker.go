@@ -160,7 +160,7 @@ func (w *worker) deliver(waiting, calling context.Context, d *bus.Delivered, end
 		end.verdict = verdict
 		return w.settle(calling, d, end)
 	}
-	end.due = m.Due
+	end.progress.Due = m.Due
 	outcome, err := w.call(waiting, calling, d, &end)
 	end.took = time.Since(end.taken)
 	switch {
@@ -184,7 +184,6 @@ type ending struct {
 	called   bool          // the function got it, or may have
 	filtered bool          // the filters do not let it pass
 	progress envelope.Progress
-	due      time.Time // what its maxAge counts from
 	verdict  delivery.Verdict
 	answer   *envelope.Answer // nil where there was none
 	events   []*event.Event   // of the answer; published before the message is settled
