@@ -136,7 +136,7 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request) error {
 		}
 		return serve.NewProblem(http.StatusNotFound, "no-such-route", "no function has a route for %s %s", r.Method, path)
 	}
-	clean(r.Header)
+	invoke.DropOurs(r.Header)
 	return d.take(w, r, rt, paramMap(params))
 }
 
@@ -148,15 +148,6 @@ func (d *Door) Call(w http.ResponseWriter, r *http.Request, f names.Function, ti
 		return explain(err)
 	}
 	return nil
-}
-
-// clean drops the headers that only the platform may set.
-func clean(h http.Header) {
-	for key := range h {
-		if invoke.Ours(key) {
-			delete(h, key)
-		}
-	}
 }
 
 func paramMap(params []route.Param) map[string]string {

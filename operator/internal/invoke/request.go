@@ -145,6 +145,15 @@ func Ours(key string) bool {
 	return begins(key, "Serviceful") || begins(key, "Nats") || begins(key, "Knative-Serving")
 }
 
+// DropOurs removes the headers that only the platform may set.
+func DropOurs(h http.Header) {
+	for key := range h {
+		if Ours(key) {
+			delete(h, key)
+		}
+	}
+}
+
 // begins reports whether a header begins with a word and a dash. An underscore
 // counts as one: servers that hand headers on as variables (CGI, WSGI) cannot
 // tell them apart.

@@ -28,8 +28,7 @@ const maxHops = 16
 func (d *Door) callFunction(w http.ResponseWriter, r *http.Request, c caller) error {
 	name := c.params["name"]
 	if !c.Calls[name] {
-		return serve.NewProblem(http.StatusForbidden, "not-bound",
-			"function %s has no binding for function %q: add {function: {name: %s}} to spec.bindings", c.Name, name, name)
+		return c.notBound(functionBinding, name)
 	}
 	callee := d.cfg.Snapshot().Functions[names.Function{Namespace: c.Name.Namespace, Name: name}]
 	if callee == nil {
@@ -43,11 +42,7 @@ func (d *Door) callFunction(w http.ResponseWriter, r *http.Request, c caller) er
 	if err != nil {
 		return serve.NewProblem(http.StatusBadRequest, "malformed-path", "%v", err)
 	}
-	for key := range r.Header {
-		if invoke.Ours(key) {
-			delete(r.Header, key)
-		}
-	}
+	invoke.DropOurs(r.Header)
 	delete(r.Header, "Authorization")
 	r.Header[HeaderCaller] = []string{c.Name.Name}
 	r.Header[HeaderHops] = []string{strconv.Itoa(hops + 1)}

@@ -90,8 +90,8 @@ type keyList struct {
 }
 
 func (d *Door) listKeys(w http.ResponseWriter, r *http.Request, c caller) error {
-	bucket := c.params["bucket"]
-	if err := c.mayUse(bucket, false); err != nil {
+	name := c.params["bucket"]
+	if err := c.mayUse(bucketBinding, c.Buckets, name, false); err != nil {
 		return err
 	}
 	limit, after, err := pageOf(r.URL.Query())
@@ -102,7 +102,7 @@ func (d *Door) listKeys(w http.ResponseWriter, r *http.Request, c caller) error 
 	if prefix != "" && !names.ValidKey(strings.TrimSuffix(prefix, ".")) {
 		return serve.NewProblem(http.StatusBadRequest, "malformed-key", "prefix %q: %s", prefix, names.KeyRule)
 	}
-	keys, next, err := d.cfg.Buckets.Keys(r.Context(), c.Name.Namespace, bucket, prefix, limit, after)
+	keys, next, err := d.cfg.Buckets.Keys(r.Context(), c.Name.Namespace, name, prefix, limit, after)
 	if err != nil {
 		return err
 	}
@@ -113,24 +113,13 @@ func (d *Door) listKeys(w http.ResponseWriter, r *http.Request, c caller) error 
 // key is the key of a call that may use it.
 func (c caller) key(write bool) (bus.KeyRef, error) {
 	k := bus.KeyRef{Namespace: c.Name.Namespace, Bucket: c.params["bucket"], Key: c.params["key"]}
-	if err := c.mayUse(k.Bucket, write); err != nil {
+	if err := c.mayUse(bucketBinding, c.Buckets, k.Bucket, write); err != nil {
 		return k, err
 	}
 	if !names.ValidKey(k.Key) {
 		return k, serve.NewProblem(http.StatusBadRequest, "malformed-key", "key %q: %s", k.Key, names.KeyRule)
 	}
 	return k, nil
-}
-
-func (c caller) mayUse(bucket string, write bool) error {
-	if !c.MayRead(bucket) {
-		return serve.NewProblem(http.StatusForbidden, "not-bound",
-			"function %s has no binding for bucket %q: add {keyValue: {bucket: %s}} to spec.bindings", c.Name, bucket, bucket)
-	}
-	if write && !c.MayWrite(bucket) {
-		return serve.NewProblem(http.StatusForbidden, "read-only", "function %s may only read bucket %q: its binding says access: Read", c.Name, bucket)
-	}
-	return nil
 }
 
 // ttlOf reads Serviceful-TTL, rounded up to whole seconds: NATS cuts fractions.

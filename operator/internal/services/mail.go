@@ -1,13 +1,10 @@
 package services
 
 import (
-	"crypto/rand"
 	"encoding/json"
 	"net/http"
-	"strings"
 	"time"
 
-	"github.com/serviceful/serviceful/operator/internal/bus"
 	"github.com/serviceful/serviceful/operator/internal/envelope"
 	"github.com/serviceful/serviceful/operator/internal/mail"
 	"github.com/serviceful/serviceful/operator/internal/names"
@@ -31,21 +28,14 @@ func (d *Door) sendMail(w http.ResponseWriter, r *http.Request, c caller) error 
 		return serve.NewProblem(http.StatusBadRequest, "malformed-mail", "%v", err)
 	}
 	m.From, m.Time = d.cfg.MailFrom, time.Now().UTC()
-	stored := func(id string) *envelope.Message {
-		m.ID = id
-		return mailMessage(c.Name, m)
-	}
-	id := strings.ToLower(rand.Text())
-	if key := r.Header.Get(HeaderIdempotencyKey); key != "" {
-		id, err = d.cfg.Outbox.StoreOnce(r.Context(), bus.Key{Function: c.Name, Scope: names.MailTrigger, Value: key, Request: body}, id, stored)
-	} else {
-		_, err = d.cfg.Outbox.Store(r.Context(), stored(id))
-	}
-	if err != nil {
-		return err
-	}
-	serve.WriteJSON(w, http.StatusAccepted, map[string]string{"id": id})
-	return nil
+	return d.accept(w, r, c, sending{
+		scope: names.MailTrigger,
+		same:  func() []byte { return body },
+		message: func(id string) *envelope.Message {
+			m.ID = id
+			return mailMessage(c.Name, m)
+		},
+	})
 }
 
 func mailMessage(f names.Function, m mail.Message) *envelope.Message {

@@ -153,15 +153,15 @@ type objectInfo struct {
 }
 
 func (d *Door) listObjects(w http.ResponseWriter, r *http.Request, c caller) error {
-	store := c.params["store"]
-	if err := c.mayUseStore(store, false); err != nil {
+	name := c.params["store"]
+	if err := c.mayUse(storeBinding, c.Stores, name, false); err != nil {
 		return err
 	}
 	limit, after, err := pageOf(r.URL.Query())
 	if err != nil {
 		return err
 	}
-	objects, next, err := d.cfg.Objects.Objects(r.Context(), c.Name.Namespace, store, r.URL.Query().Get("prefix"), limit, after)
+	objects, next, err := d.cfg.Objects.Objects(r.Context(), c.Name.Namespace, name, r.URL.Query().Get("prefix"), limit, after)
 	if err != nil {
 		return err
 	}
@@ -176,24 +176,13 @@ func (d *Door) listObjects(w http.ResponseWriter, r *http.Request, c caller) err
 // object is the object of a call that may use it.
 func (c caller) object(write bool) (bus.ObjectRef, error) {
 	ref := bus.ObjectRef{Namespace: c.Name.Namespace, Store: c.params["store"], Name: c.params["name"]}
-	if err := c.mayUseStore(ref.Store, write); err != nil {
+	if err := c.mayUse(storeBinding, c.Stores, ref.Store, write); err != nil {
 		return ref, err
 	}
 	if !names.ValidObject(ref.Name) {
 		return ref, serve.NewProblem(http.StatusBadRequest, "malformed-name", "object %q: %s", ref.Name, names.ObjectRule)
 	}
 	return ref, nil
-}
-
-func (c caller) mayUseStore(store string, write bool) error {
-	if !c.MayReadStore(store) {
-		return serve.NewProblem(http.StatusForbidden, "not-bound",
-			"function %s has no binding for object store %q: add {objects: {store: %s}} to spec.bindings", c.Name, store, store)
-	}
-	if write && !c.MayWriteStore(store) {
-		return serve.NewProblem(http.StatusForbidden, "read-only", "function %s may only read object store %q: its binding says access: Read", c.Name, store)
-	}
-	return nil
 }
 
 func explainObject(err error, ref bus.ObjectRef) error {

@@ -1,13 +1,10 @@
 package services
 
 import (
-	"crypto/rand"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
-	"github.com/serviceful/serviceful/operator/internal/bus"
 	"github.com/serviceful/serviceful/operator/internal/envelope"
 	"github.com/serviceful/serviceful/operator/internal/event"
 	"github.com/serviceful/serviceful/operator/internal/names"
@@ -28,10 +25,9 @@ const QueueMessageType = "dev.serviceful.queue.message.v1"
 // enqueue stores a message of a queue, in the form of the event that the queue's
 // trigger gets: POST /v1/queues/{queue}/messages.
 func (d *Door) enqueue(w http.ResponseWriter, r *http.Request, c caller) error {
-	queue := c.params["queue"]
-	if !c.Queues[queue] {
-		return serve.NewProblem(http.StatusForbidden, "not-bound",
-			"function %s has no binding for queue %q: add {queue: {name: %s}} to spec.bindings", c.Name, queue, queue)
+	name := c.params["queue"]
+	if !c.Queues[name] {
+		return c.notBound(queueBinding, name)
 	}
 	contentType, err := mediaType(r.Header)
 	if err != nil {
@@ -46,25 +42,17 @@ func (d *Door) enqueue(w http.ResponseWriter, r *http.Request, c caller) error {
 		return err
 	}
 	now := time.Now()
-	message := func(id string) *envelope.Message {
-		m := queueMessage(c.Name.Namespace, queue, id, contentType, body, now)
-		if delay > 0 {
-			m.PutOff(now.Add(delay))
-		}
-		return m
-	}
-	id := strings.ToLower(rand.Text())
-	if key := r.Header.Get(HeaderIdempotencyKey); key != "" {
-		same := fmt.Appendf(nil, "%s\n%s\n%s", contentType, delay, body)
-		id, err = d.cfg.Outbox.StoreOnce(r.Context(), bus.Key{Function: c.Name, Scope: names.QueueScope(queue), Value: key, Request: same}, id, message)
-	} else {
-		_, err = d.cfg.Outbox.Store(r.Context(), message(id))
-	}
-	if err != nil {
-		return err
-	}
-	serve.WriteJSON(w, http.StatusAccepted, map[string]string{"id": id})
-	return nil
+	return d.accept(w, r, c, sending{
+		scope: names.QueueScope(name),
+		same:  func() []byte { return fmt.Appendf(nil, "%s\n%s\n%s", contentType, delay, body) },
+		message: func(id string) *envelope.Message {
+			m := queueMessage(c.Name.Namespace, name, id, contentType, body, now)
+			if delay > 0 {
+				m.PutOff(now.Add(delay))
+			}
+			return m
+		},
+	})
 }
 
 func queueMessage(namespace, queue, id, contentType string, body []byte, now time.Time) *envelope.Message {

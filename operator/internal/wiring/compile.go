@@ -85,7 +85,7 @@ func (c *compiler) function(fn *v1alpha1.Function) {
 	f := &Function{
 		Name:    nameOf(fn),
 		Emits:   fn.Spec.Emits,
-		Buckets: map[string]v1alpha1.Access{}, Stores: map[string]v1alpha1.Access{}, Queues: map[string]bool{}, Calls: map[string]bool{},
+		Buckets: Grants{}, Stores: Grants{}, Queues: map[string]bool{}, Calls: map[string]bool{},
 		Timeout: timeout(fn),
 	}
 	for i, b := range fn.Spec.Bindings {

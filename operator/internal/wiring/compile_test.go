@@ -253,11 +253,11 @@ func TestGrants(t *testing.T) {
 			if bare {
 				want = [2]bool{}
 			}
-			if got.MayRead(b) != want[0] || got.MayWrite(b) != want[1] {
-				t.Errorf("%s, bucket %q: read %v, write %v, want %v", name, b, got.MayRead(b), got.MayWrite(b), want)
+			if got.Buckets.MayRead(b) != want[0] || got.Buckets.MayWrite(b) != want[1] {
+				t.Errorf("%s, bucket %q: read %v, write %v, want %v", name, b, got.Buckets.MayRead(b), got.Buckets.MayWrite(b), want)
 			}
-			if got.MayReadStore(b) != want[0] || got.MayWriteStore(b) != want[1] {
-				t.Errorf("%s, store %q: read %v, write %v, want %v", name, b, got.MayReadStore(b), got.MayWriteStore(b), want)
+			if got.Stores.MayRead(b) != want[0] || got.Stores.MayWrite(b) != want[1] {
+				t.Errorf("%s, store %q: read %v, write %v, want %v", name, b, got.Stores.MayRead(b), got.Stores.MayWrite(b), want)
 			}
 		}
 		for typ, want := range map[string]bool{

@@ -28,11 +28,11 @@ type Snapshot struct {
 // Function is what one Function may do, and how it is called.
 type Function struct {
 	Name    names.Function
-	Emits   []string                   // patterns of event types
-	Buckets map[string]v1alpha1.Access // by bucket
-	Stores  map[string]v1alpha1.Access // by object store
-	Queues  map[string]bool            // it may send to
-	Calls   map[string]bool            // functions of its namespace, also such that do not exist
+	Emits   []string        // patterns of event types
+	Buckets Grants          // by bucket
+	Stores  Grants          // by object store
+	Queues  map[string]bool // it may send to
+	Calls   map[string]bool // functions of its namespace, also such that do not exist
 	Mail    bool
 	Timeout time.Duration // of a call of it
 }
@@ -47,27 +47,17 @@ func (f *Function) MayEmit(eventType string) bool {
 	return false
 }
 
-// MayRead reports whether the function may read a bucket.
-func (f *Function) MayRead(bucket string) bool {
-	_, ok := f.Buckets[bucket]
+// Grants are the services of one kind that a function may use, by name.
+type Grants map[string]v1alpha1.Access
+
+// MayRead reports whether what is named may be read.
+func (g Grants) MayRead(name string) bool {
+	_, ok := g[name]
 	return ok
 }
 
-// MayWrite reports whether the function may change a bucket.
-func (f *Function) MayWrite(bucket string) bool {
-	return f.Buckets[bucket] == v1alpha1.AccessReadWrite
-}
-
-// MayReadStore reports whether the function may read an object store.
-func (f *Function) MayReadStore(store string) bool {
-	_, ok := f.Stores[store]
-	return ok
-}
-
-// MayWriteStore reports whether the function may change an object store.
-func (f *Function) MayWriteStore(store string) bool {
-	return f.Stores[store] == v1alpha1.AccessReadWrite
-}
+// MayWrite reports whether what is named may be changed.
+func (g Grants) MayWrite(name string) bool { return g[name] == v1alpha1.AccessReadWrite }
 
 // Route is an HTTP trigger.
 type Route struct {
