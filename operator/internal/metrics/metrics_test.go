@@ -326,7 +326,7 @@ func TestServices(t *testing.T) {
 	r := newRig(t)
 	for _, call := range [][2]string{
 		{"POST", "/v1/events"}, {"GET", "/v1/buckets/a/keys/b"}, {"GET", "/v1/buckets/a/keys"}, {"POST", "/v1/mail"}, {"GET", "/"},
-		{"GET", "/v1/eventsandmore"}, {"GET", "/healthz"}, {"GET", "/readyz"},
+		{"GET", "/v1/eventsandmore"}, {"GET", "/v1/stores/a/objects"}, {"POST", "/v1/queues/a/messages"}, {"GET", "/v1/functions/a/"}, {"GET", "/healthz"}, {"GET", "/readyz"},
 	} {
 		w := httptest.NewRecorder()
 		r.services.ServeHTTP(w, httptest.NewRequest(call[0], call[1], nil))
@@ -336,6 +336,7 @@ func TestServices(t *testing.T) {
 	}
 	for series, want := range map[string]string{
 		`code="4xx",service="events"`: "1", `code="2xx",service="keys"`: "2", `code="4xx",service="mail"`: "1", `code="2xx",service="other"`: "2", `code="5xx",service="keys"`: "0",
+		`code="2xx",service="objects"`: "1", `code="4xx",service="queues"`: "1", `code="2xx",service="functions"`: "1",
 	} {
 		if v := r.value(t, "serviceful_services_calls_total{"+series+"}"); v != want {
 			t.Errorf("%s: %q, want %s", series, v, want)

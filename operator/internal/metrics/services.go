@@ -1,20 +1,26 @@
 package metrics
 
 import (
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// doors are the services by the beginning of their paths; all else is "other".
-var doors = map[string]string{"/v1/events": "events", "/v1/buckets": "keys", "/v1/mail": "mail"}
+// doors are the services by the beginning of their paths; all else is otherDoor.
+var doors = map[string]string{
+	"/v1/events": "events", "/v1/buckets": "keys", "/v1/stores": "objects", "/v1/queues": "queues", "/v1/functions": "functions", "/v1/mail": "mail",
+}
+
+const otherDoor = "other"
 
 // Services is a services door whose calls are measured; its probes are not.
 func (m *Metrics) Services(door http.Handler) http.Handler {
-	calls := m.counter("serviceful_services_calls_total", "Calls at the services door that have ended, by service (events, keys, mail or other) and class of their status.", "service", "code")
+	calls := m.counter("serviceful_services_calls_total", "Calls at the services door that have ended, by service (events, keys, objects, queues, functions, mail or other) and class of their status.", "service", "code")
 	series := map[string]*[len(codes)]prometheus.Counter{}
-	for _, service := range append([]string{"other"}, "events", "keys", "mail") {
+	for _, service := range append(slices.Collect(maps.Values(doors)), otherDoor) {
 		series[service] = &[len(codes)]prometheus.Counter{}
 		for i, code := range codes {
 			series[service][i] = calls.WithLabelValues(service, code)
@@ -38,7 +44,7 @@ func serviceOf(path string) string {
 	if service, ok := doors["/"+first+"/"+second]; ok {
 		return service
 	}
-	return "other"
+	return otherDoor
 }
 
 // statusWriter remembers the status of an answer.
