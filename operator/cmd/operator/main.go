@@ -111,7 +111,7 @@ func run(ctx context.Context, o options) error {
 	defer ctrlmetrics.Registry.Unregister(meter)
 	layout := bus.Layout{Bus: b, Replicas: o.replicas}
 	err = controller.Add(mgr, controller.Config{
-		Layout: layout, Remover: layout, Surveyor: layout, Domain: o.domain, Meter: meter,
+		Layout: layout, Remover: layout, Surveyor: layout, Sweeper: layout, Domain: o.domain, Meter: meter,
 		Settings: render.Settings{ServicesURL: o.servicesURL, MaxTimeout: o.maxTimeout},
 	})
 	if err != nil {

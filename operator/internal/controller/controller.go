@@ -41,17 +41,22 @@ type Remover interface {
 	Retire(ctx context.Context, o bus.Orphan, now time.Time) (buried int, err error)
 }
 
-// Surveyor looks at what there is, and removes what is nobody's.
+// Surveyor looks at what there is.
 type Surveyor interface {
-	SweepObjects(ctx context.Context, namespace string, now time.Time) (swept int, err error)
 	Namespaces(ctx context.Context) ([]string, error)
 	Survey(ctx context.Context, namespace string, now time.Time) (*bus.Survey, error)
+}
+
+// Sweeper removes what is nobody's.
+type Sweeper interface {
+	SweepObjects(ctx context.Context, namespace string, now time.Time) (swept int, err error)
 }
 
 var (
 	_ Layout   = bus.Layout{}
 	_ Remover  = bus.Layout{}
 	_ Surveyor = bus.Layout{}
+	_ Sweeper  = bus.Layout{}
 )
 
 // Config is what the controller needs; the durations have defaults.
@@ -59,6 +64,7 @@ type Config struct {
 	Layout   Layout
 	Remover  Remover
 	Surveyor Surveyor
+	Sweeper  Sweeper
 	Settings render.Settings
 	Domain   string // a namespace's routes answer on <namespace>.<Domain>
 
@@ -81,7 +87,7 @@ const (
 
 func (c Config) validate() error {
 	switch {
-	case c.Layout == nil || c.Remover == nil || c.Surveyor == nil:
+	case c.Layout == nil || c.Remover == nil || c.Surveyor == nil || c.Sweeper == nil:
 		return errors.New("controller: the configuration is not complete")
 	case c.Settings.ServicesURL == "":
 		return errors.New("controller: the services door has no URL")

@@ -124,7 +124,7 @@ func (w *world) operate(namespaces ...string) {
 		w.t.Fatal(err)
 	}
 	cfg := Config{
-		Layout: w.layout, Remover: w.layout, Surveyor: w.layout, Domain: "example.com",
+		Layout: w.layout, Remover: w.layout, Surveyor: w.layout, Sweeper: w.layout, Domain: "example.com",
 		Settings:    render.Settings{ServicesURL: "http://services", MaxTimeout: 10 * time.Minute},
 		SurveyEvery: 50 * time.Millisecond,
 	}

@@ -26,6 +26,16 @@ type Seen struct {
 	Ready   map[metav1.ConditionStatus]int // Functions by their condition Ready
 	Pending map[bus.DeadKey]int64          // messages that wait for a call, by trigger
 	Dead    map[bus.DeadKey]int64          // dead letters, by trigger
+
+	there map[bus.DeadKey]bool // the triggers that there are
+}
+
+func newSeen(wired *wiring.Snapshot) *Seen {
+	s := &Seen{Pending: map[bus.DeadKey]int64{}, Dead: map[bus.DeadKey]int64{}, there: make(map[bus.DeadKey]bool, len(wired.Subscriptions))}
+	for _, sub := range wired.Subscriptions {
+		s.there[bus.DeadKey{Function: sub.Function, Trigger: sub.Trigger}] = true
+	}
+	return s
 }
 
 // ready counts the Functions that there are.
@@ -47,18 +57,14 @@ func (s *survey) ready(ctx context.Context) (map[metav1.ConditionStatus]int, err
 
 // add adds what was found in one namespace.
 func (s *Seen) add(wired *wiring.Snapshot, namespace string, found *bus.Survey) {
-	there := map[bus.DeadKey]bool{}
-	for _, sub := range wired.Subscriptions {
-		there[bus.DeadKey{Function: sub.Function, Trigger: sub.Trigger}] = true
-	}
 	for _, t := range found.Triggers {
-		if key := (bus.DeadKey{Function: t.Function, Trigger: t.Trigger}); there[key] {
+		if key := (bus.DeadKey{Function: t.Function, Trigger: t.Trigger}); s.there[key] {
 			s.Pending[key] = t.Pending
 		}
 	}
 	for key, n := range found.Dead {
 		ofMail := key.Trigger == names.MailTrigger && wired.Functions[key.Function] != nil
-		if !there[key] && !ofMail {
+		if !s.there[key] && !ofMail {
 			key = bus.DeadKey{Function: names.Function{Namespace: namespace}}
 		}
 		s.Dead[key] += n

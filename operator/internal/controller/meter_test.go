@@ -21,7 +21,7 @@ func TestSeen(t *testing.T) {
 	key := func(f names.Function, trigger string) bus.DeadKey { return bus.DeadKey{Function: f, Trigger: trigger} }
 	gone := names.Function{Namespace: "coop", Name: "gone"}
 
-	s := Seen{Pending: map[bus.DeadKey]int64{}, Dead: map[bus.DeadKey]int64{}}
+	s := newSeen(wired)
 	s.add(wired, "coop", &bus.Survey{
 		Triggers: map[string]bus.TriggerState{
 			"a": {Function: offers, Trigger: "welcome", Pending: 2}, "b": {Function: offers, Trigger: "old", Pending: 3}, "c": {Function: gone, Trigger: "welcome", Pending: 4},

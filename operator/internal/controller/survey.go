@@ -60,10 +60,10 @@ func (s *survey) all(ctx context.Context) error {
 		}
 	}
 	sweep := time.Since(s.swept) >= sweepEvery
-	seen := Seen{Pending: map[bus.DeadKey]int64{}, Dead: map[bus.DeadKey]int64{}}
+	seen := newSeen(wired)
 	var failed []error
 	for _, namespace := range namespaces {
-		failed = append(failed, s.namespace(ctx, wired, namespace, &seen))
+		failed = append(failed, s.namespace(ctx, wired, namespace, seen))
 		if sweep {
 			failed = append(failed, s.sweep(ctx, wired, namespace))
 		}
@@ -78,7 +78,7 @@ func (s *survey) all(ctx context.Context) error {
 		return nil
 	}
 	if seen.Ready, err = s.ready(ctx); err == nil {
-		s.Meter.Surveyed(seen)
+		s.Meter.Surveyed(*seen)
 	}
 	return err
 }
@@ -149,7 +149,7 @@ func (s *survey) sweep(ctx context.Context, wired *wiring.Snapshot, namespace st
 		s.ledger.orphan(o.Function)
 		s.kick(ctx, o.Function)
 	}
-	swept, failed := s.Surveyor.SweepObjects(ctx, namespace, time.Now())
+	swept, failed := s.Sweeper.SweepObjects(ctx, namespace, time.Now())
 	if swept > 0 {
 		ctrl.LoggerFrom(ctx).Info("removed what broken uploads left", "namespace", namespace, "uploads", swept)
 	}
