@@ -15,6 +15,7 @@ import (
 	"github.com/serviceful/serviceful/operator/internal/names"
 	"github.com/serviceful/serviceful/operator/internal/testkit/clustertest"
 	"github.com/serviceful/serviceful/operator/internal/testkit/kubetest"
+	"github.com/serviceful/serviceful/operator/internal/testkit/loopback"
 )
 
 func TestMain(m *testing.M) { kubetest.Main(m) }
@@ -35,7 +36,7 @@ type rig struct {
 func start(t *testing.T) *rig {
 	t.Helper()
 	c := clustertest.New(t, t.Setenv, "serviceful-dispatcher", files...)
-	r := &rig{Cluster: c, probes: c.Address(), metrics: c.Address(), got: map[string]bool{}}
+	r := &rig{Cluster: c, probes: loopback.Address(t), metrics: loopback.Address(t), got: map[string]bool{}}
 	cmd := command()
 	cmd.SetArgs([]string{"--nats", c.NATS.URL, "--probes", r.probes, "--metrics", r.metrics})
 	r.Program = c.Start(cmd.ExecuteContext)
@@ -178,7 +179,7 @@ func TestDrain(t *testing.T) {
 // TestCannotStart checks what a dispatcher says that lacks something.
 func TestCannotStart(t *testing.T) {
 	c := clustertest.New(t, t.Setenv, "serviceful-dispatcher", files...)
-	away := c.Address()
+	away := loopback.Address(t)
 	for name, test := range map[string]struct {
 		args []string
 		shut bool

@@ -11,6 +11,7 @@ import (
 	"github.com/serviceful/serviceful/operator/api/v1alpha1"
 	"github.com/serviceful/serviceful/operator/internal/testkit/clustertest"
 	"github.com/serviceful/serviceful/operator/internal/testkit/kubetest"
+	"github.com/serviceful/serviceful/operator/internal/testkit/loopback"
 )
 
 func TestMain(m *testing.M) { kubetest.Main(m) }
@@ -27,7 +28,7 @@ type gatewayRig struct {
 func start(t *testing.T, flags ...string) *gatewayRig {
 	t.Helper()
 	c := clustertest.New(t, t.Setenv, "serviceful-gateway", role)
-	r := &gatewayRig{Cluster: c, public: c.Address(), services: c.Address(), metrics: c.Address()}
+	r := &gatewayRig{Cluster: c, public: loopback.Address(t), services: loopback.Address(t), metrics: loopback.Address(t)}
 	cmd := command()
 	cmd.SetArgs(append([]string{
 		"--nats", c.NATS.URL, "--listen", r.public, "--services", r.services, "--metrics", r.metrics, "--drain-delay", "1s",
@@ -196,7 +197,7 @@ func TestDrain(t *testing.T) {
 // TestCannotStart checks what a gateway says that lacks something.
 func TestCannotStart(t *testing.T) {
 	c := clustertest.New(t, t.Setenv, "serviceful-gateway", role)
-	taken := c.Address()
+	taken := loopback.Address(t)
 	for name, test := range map[string]struct {
 		nats, metrics, kubeconfig, want string
 		shut                            bool

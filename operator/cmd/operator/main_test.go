@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -26,6 +25,7 @@ import (
 	"github.com/serviceful/serviceful/operator/api/v1alpha1"
 	"github.com/serviceful/serviceful/operator/internal/controller"
 	"github.com/serviceful/serviceful/operator/internal/testkit/kubetest"
+	"github.com/serviceful/serviceful/operator/internal/testkit/loopback"
 	"github.com/serviceful/serviceful/operator/internal/testkit/natstest"
 )
 
@@ -82,7 +82,7 @@ func TestRun(t *testing.T) {
 	t.Setenv("KUBECONFIG", kubeconfig(t, "operator"))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	probes, metrics := freeAddress(t), freeAddress(t)
+	probes, metrics := loopback.Address(t), loopback.Address(t)
 	ended := make(chan error, 1)
 	cmd := command()
 	cmd.SetArgs([]string{
@@ -204,15 +204,4 @@ func kubeconfig(t *testing.T, user string) string {
 		t.Fatal(err)
 	}
 	return file
-}
-
-// freeAddress is one that nobody listens on.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/serviceful/serviceful/operator/internal/testkit/loopback"
 )
 
 // repository is the root of this repository, as seen from this package.
@@ -41,7 +42,7 @@ type chaosProgram struct {
 func startChaos(t *testing.T, args ...string) *chaosProgram {
 	t.Helper()
 	p := &chaosProgram{
-		binary: filepath.Join(t.TempDir(), "serviceful"), data: t.TempDir(), public: freeAddress(t), services: freeAddress(t),
+		binary: filepath.Join(t.TempDir(), "serviceful"), data: t.TempDir(), public: loopback.Address(t), services: loopback.Address(t),
 		client: &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: chaosSenders}},
 	}
 	build := exec.Command("go", "build", "-o", p.binary, ".")
@@ -188,20 +189,4 @@ func (p *chaosProgram) request(method, url, key, body string, result any) int {
 		return 0
 	}
 	return resp.StatusCode
-}
-
-// freeAddress is an address that nothing listens on. It is below the range
-// from which clients get their ports, so that none takes it while the program
-// is down.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(12_000+rand.IntN(8_000)))
-		if l, err := net.Listen("tcp", address); err == nil {
-			l.Close()
-			return address
-		}
-	}
-	t.Fatal("no free address")
-	return ""
 }

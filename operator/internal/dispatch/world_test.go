@@ -2,7 +2,6 @@ package dispatch_test
 
 import (
 	"context"
-	"net"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -11,18 +10,8 @@ import (
 	"github.com/serviceful/serviceful/operator/internal/delivery"
 	"github.com/serviceful/serviceful/operator/internal/envelope"
 	"github.com/serviceful/serviceful/operator/internal/invoke"
+	"github.com/serviceful/serviceful/operator/internal/testkit/loopback"
 )
-
-// nobody is an address where nothing listens.
-func nobody(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
 
 var errNotStarted = &invoke.StartError{Function: offers, Reason: invoke.Exited, Detail: "exit status 1", Lines: []string{"panic: no"}}
 
@@ -31,7 +20,7 @@ func TestNotCalled(t *testing.T) {
 	const failures = 4 // more than the policy's two retries
 	tests := map[string]func(t *testing.T) (address string, err error){
 		"not started":   func(*testing.T) (string, error) { return "", errNotStarted },
-		"no connection": func(t *testing.T) (string, error) { return nobody(t), nil },
+		"no connection": func(t *testing.T) (string, error) { return loopback.Address(t), nil },
 	}
 	for name, fail := range tests {
 		for source, trigger := range map[string]v1alpha1.Trigger{"event": onEvent("redeem", quick(), "in.a"), "call": onCall("redeem", quick())} {

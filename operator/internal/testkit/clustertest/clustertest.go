@@ -5,7 +5,6 @@ package clustertest
 
 import (
 	"context"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -166,17 +165,6 @@ func (p *Program) Eventually(what string, done func() bool) {
 			p.c.Fatalf("not within %s: %s", wait, what)
 		}
 	}
-}
-
-// Address is one on this machine that nobody listens on.
-func (c *Cluster) Address() string {
-	c.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		c.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // Rights checks that the program asked for all that some roles grant and for

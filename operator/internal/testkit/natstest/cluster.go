@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/serviceful/serviceful/operator/internal/bus"
+	"github.com/serviceful/serviceful/operator/internal/testkit/loopback"
 )
 
 // Cluster is servers that know each other, on this machine's loopback and on
@@ -31,7 +32,7 @@ func StartCluster(tb testing.TB, size int) *Cluster {
 	tb.Helper()
 	c := &Cluster{tb: tb, dir: tb.TempDir(), servers: make([]*server.Server, size)}
 	for range size {
-		c.routes = append(c.routes, &url.URL{Scheme: "nats", Host: freeAddress(tb)})
+		c.routes = append(c.routes, &url.URL{Scheme: "nats", Host: loopback.Address(tb)})
 	}
 	tb.Cleanup(func() {
 		for i := range c.servers {
@@ -43,16 +44,6 @@ func StartCluster(tb testing.TB, size int) *Cluster {
 	}
 	c.Settled()
 	return c
-}
-
-func freeAddress(tb testing.TB) string {
-	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // Start starts server i.
