@@ -46,9 +46,9 @@ type Trigger struct {
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="false",message="keyValue triggers are not supported yet"
 	KeyValue *KeyValueSource `json:"keyValue,omitempty"`
-	// Queue calls the function for messages of a queue. Not supported yet.
+	// Queue calls the function for messages of a queue. One trigger has all
+	// messages of a queue.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="false",message="queue triggers are not supported yet"
 	Queue *QueueSource `json:"queue,omitempty"`
 
 	// Delivery says how calls are retried and bounded; not for synchronous http
@@ -167,11 +167,12 @@ type KeyValueSource struct {
 	Keys string `json:"keys,omitempty"`
 }
 
-// QueueSource is the messages of a queue.
+// QueueSource is the messages of a queue, which functions with a binding send to.
 type QueueSource struct {
 	// Name of the queue.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")`,message="must be lower-case letters, digits and '-', starting and ending with a letter or a digit"
 	Name string `json:"name"`
 }

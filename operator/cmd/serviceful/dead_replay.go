@@ -147,10 +147,14 @@ func refusal(l brief, to dead.Trigger, err error) string {
 	if !errors.Is(err, bus.ErrNoTrigger) {
 		return err.Error()
 	}
-	what := map[dead.Kind]string{dead.Event: "takes events", dead.Call: "takes asynchronous requests"}[l.kind]
+	what := map[dead.Kind]string{
+		dead.Event: "takes events", dead.Call: "takes asynchronous requests", dead.Queued: "takes messages of its queue", dead.Schedule: "has a schedule",
+	}[l.kind]
 	switch {
 	case l.kind == dead.Mail:
 		return "no function of the namespace may send mail any more"
+	case l.kind == dead.Queued, l.kind == dead.Schedule:
+		return fmt.Sprintf("no trigger %s that %s is in namespace %s any more", l.trigger, what, l.id.Namespace)
 	case to != (dead.Trigger{}):
 		return fmt.Sprintf("no trigger %s that %s is in namespace %s", to, what, l.id.Namespace)
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -33,12 +34,30 @@ type world struct {
 	*testing.T
 	*stack
 	manifest string
-	said     *bytes.Buffer
+	said     *said
+}
+
+// said is what a stack and its functions have written so far.
+type said struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (s *said) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{T: t, manifest: filepath.Join(t.TempDir(), "function.yaml"), said: &bytes.Buffer{}}
+	w := &world{T: t, manifest: filepath.Join(t.TempDir(), "function.yaml"), said: &said{}}
 	w.write(tillManifest)
 	s, err := startStack(t.Context(), devOptions{
 		folders: []string{filepath.Dir(w.manifest)}, listen: "127.0.0.1:0", services: "127.0.0.1:0", data: t.TempDir(),

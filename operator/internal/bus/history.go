@@ -31,7 +31,7 @@ func (b *Bus) Heard(ctx context.Context, r Rerun) (subjects []string, err error)
 		return nil, err
 	}
 	for _, s := range filters(c.CachedInfo().Config) {
-		if strings.HasPrefix(s, "ev.") {
+		if !strings.HasPrefix(s, "evretry.") {
 			subjects = append(subjects, s)
 		}
 	}

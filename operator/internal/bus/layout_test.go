@@ -20,7 +20,7 @@ func TestStreams(t *testing.T) {
 	js := raw(t, s)
 	tests := map[string]jetstream.StreamConfig{
 		"EV_shop": {
-			Subjects: []string{"ev.shop.>", "evretry.shop.>", "evsched.shop.>"}, MaxAge: 7 * 24 * time.Hour,
+			Subjects: []string{"ev.shop.>", "evchange.shop.>", "evretry.shop.>", "evsched.shop.>"}, MaxAge: 7 * 24 * time.Hour,
 			AllowMsgSchedules: true, AllowAtomicPublish: true,
 		},
 		"WORK_shop": {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -69,6 +70,7 @@ func (l Layout) surveyConsumers(ctx context.Context, s *Survey, name, namespace 
 	if err != nil {
 		return explain(fmt.Sprintf("looking up stream %q", name), err)
 	}
+	feeds := map[string]string{} // the subjects of a filter but their last token -> a trigger's key
 	list := stream.ListConsumers(ctx)
 	for info := range list.Info() {
 		function, trigger, ok := names.ParseConsumer(info.Name)
@@ -91,32 +93,29 @@ func (l Layout) surveyConsumers(ctx context.Context, s *Survey, name, namespace 
 				return err
 			}
 		}
-		s.Triggers[name+"/"+info.Name] = t
+		key := name + "/" + info.Name
+		s.Triggers[key] = t
+		for _, filter := range filters(info.Config) {
+			if prefix, ok := strings.CutSuffix(filter, ".*"); ok {
+				feeds[prefix] = key
+			}
+		}
 	}
 	if err := list.Err(); err != nil && !errors.Is(err, jetstream.ErrEndOfData) {
 		return explain(fmt.Sprintf("listing the consumers of %q", name), err)
 	}
-	return l.addSchedules(ctx, s, name, namespace)
+	return l.addSchedules(ctx, s, name, names.Schedules(namespace, name), feeds)
 }
 
-// addSchedules counts what waits for its repetition.
-func (l Layout) addSchedules(ctx context.Context, s *Survey, name, namespace string) error {
-	all := names.Function{Namespace: namespace, Name: "*"}
-	filter := names.AnyCall(namespace, "*")
-	parse := func(subject string) (names.Function, string, bool) {
-		item, ok := names.ParseWork(subject)
-		return item.Function, item.Trigger, ok
-	}
-	if name == names.Events(namespace) {
-		filter, parse = names.EventRetryFilter(all, "*"), names.ParseEventRetry
-	}
-	return l.eachSubject(ctx, name, names.Schedule(filter), func(subject string, n uint64) {
-		if f, trigger, ok := parse(names.Unschedule(subject)); ok {
-			key := name + "/" + names.Consumer(f.Name, trigger)
-			if t, ok := s.Triggers[key]; ok {
-				t.Pending += int64(n)
-				s.Triggers[key] = t
-			}
+// addSchedules counts what waits until it is due: to be called again, or for the
+// first time.
+func (l Layout) addSchedules(ctx context.Context, s *Survey, name, schedules string, feeds map[string]string) error {
+	return l.eachSubject(ctx, name, schedules, func(subject string, n uint64) {
+		due := names.Unschedule(subject)
+		key := feeds[due[:strings.LastIndexByte(due, '.')]]
+		if t, ok := s.Triggers[key]; ok {
+			t.Pending += int64(n)
+			s.Triggers[key] = t
 		}
 	})
 }

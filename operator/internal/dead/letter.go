@@ -34,10 +34,12 @@ type Kind string
 
 // The kinds.
 const (
-	Event   Kind = "event"
-	Call    Kind = "call" // an asynchronous HTTP request
-	Mail    Kind = "mail"
-	Unknown Kind = "unknown" // kept by another version of the platform
+	Event    Kind = "event" // also one that tells of a change
+	Call     Kind = "call"  // an asynchronous HTTP request
+	Mail     Kind = "mail"
+	Queued   Kind = "queued"   // a queue's message
+	Schedule Kind = "schedule" // a schedule's message
+	Unknown  Kind = "unknown"  // kept by another version of the platform
 )
 
 // Letter is a dead letter.
@@ -46,7 +48,7 @@ type Letter struct {
 	Function names.Function
 	Death    envelope.DeadLetter // its Last has no Body where the letter was read without bodies
 	Kind     Kind
-	Type     string            // of an event; else ""
+	Type     string            // of its event; "" for a call and a mail
 	Body     []byte            // the message's own; nil where the letter was read without bodies
 	Stored   *envelope.Message // the letter as it is stored
 }
@@ -91,13 +93,18 @@ func letter(namespace string, m *envelope.Message, d envelope.DeadLetter, body [
 	}
 	item, work := names.ParseWork(d.Subject)
 	switch {
+	case work && item.Queue != "":
+		l.Kind = Queued
 	case work && item.Trigger == "":
 		l.Kind = Mail
 	case work:
 		l.Kind = Call
-	case strings.HasPrefix(d.Subject, "ev.") || strings.HasPrefix(d.Subject, "evretry."):
-		l.Kind, l.Type = Event, m.Header.Get("ce-type")
+	case names.IsTick(d.Subject):
+		l.Kind = Schedule
+	case strings.HasPrefix(d.Subject, "ev.") || strings.HasPrefix(d.Subject, "evchange.") || strings.HasPrefix(d.Subject, "evretry."):
+		l.Kind = Event
 	}
+	l.Type = m.Header.Get("ce-type")
 	return l
 }
 
@@ -132,14 +139,16 @@ func (l Letter) Target(to Trigger) (Target, error) {
 	switch {
 	case l.Death.Cut > 0:
 		return Target{}, fmt.Errorf("%w: the body of its message, of %d bytes, was not kept", ErrCannotReplay, l.Death.Cut)
+	case l.Kind == Unknown:
+		return Target{}, fmt.Errorf("%w: %q is of a kind that this version does not know", ErrCannotReplay, l.Death.Subject)
 	case l.Kind == Event:
 		return Target{names.Events(f.Namespace), names.Consumer(f.Name, trigger), names.EventRetry(f, trigger, l.Death.Origin)}, nil
 	case l.Kind == Call:
 		return Target{names.Work(f.Namespace), names.Consumer(f.Name, trigger), names.Call(f, trigger, l.Call())}, nil
-	case l.Kind == Mail && to != (Trigger{}):
-		return Target{}, fmt.Errorf("%w to a trigger: it is a mail", ErrCannotReplay)
+	case to != (Trigger{}):
+		return Target{}, fmt.Errorf("%w to another trigger: only events and asynchronous requests can be, and its kind is %s", ErrCannotReplay, l.Kind)
 	case l.Kind == Mail:
 		return Target{names.Work(f.Namespace), names.MailConsumer, l.Death.Subject}, nil
 	}
-	return Target{}, fmt.Errorf("%w: %q is of a kind that this version does not know", ErrCannotReplay, l.Death.Subject)
+	return Target{names.Work(f.Namespace), names.Consumer(f.Name, trigger), names.Again(l.Death.Subject, f, trigger, l.Death.Origin)}, nil
 }

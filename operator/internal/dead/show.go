@@ -85,7 +85,7 @@ func JSON(w io.Writer, l Letter, whole bool) error {
 		ID: l.ID.String(), Namespace: l.ID.Namespace, Function: d.Function, Trigger: d.Trigger, Kind: l.Kind, Call: l.Call(),
 		Reason: d.Reason, Problem: d.Message, Attempts: d.Attempts, Replays: l.Stored.Replays(), First: d.First, Died: d.Died,
 	}
-	if l.Kind == Event {
+	if l.Type != "" {
 		line.EventID, line.EventType = l.Stored.Header.Get("ce-id"), l.Type
 	}
 	if d.Last != nil {

@@ -256,10 +256,7 @@ func (w *worker) keep(ctx context.Context, d *bus.Delivered, end ending) error {
 		if v.Attempts > end.progress.Attempts {
 			p.Last.Status = end.status()
 		}
-		target := d.Subject
-		if sub.Policy.Source == delivery.Event {
-			target = names.EventRetry(sub.Function, sub.Trigger, p.Origin)
-		}
+		target := names.Again(d.Subject, sub.Function, sub.Trigger, p.Origin)
 		_, err := w.cfg.Keeper.Store(ctx, envelope.Retry(&d.Message, target, p, now.Add(v.Delay)))
 		return err
 	default: // Die

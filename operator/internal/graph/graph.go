@@ -1,7 +1,7 @@
 // Package graph draws a wiring snapshot: who emits what to whom.
 //
 // It is pure: a snapshot in, the edges and their text as Mermaid or DOT out. It
-// imports wiring, delivery and names.
+// imports wiring and names.
 package graph
 
 import (
@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/serviceful/serviceful/operator/internal/delivery"
 	"github.com/serviceful/serviceful/operator/internal/names"
 	"github.com/serviceful/serviceful/operator/internal/wiring"
 )
@@ -54,8 +53,8 @@ func Edges(s *wiring.Snapshot) []Edge {
 	}
 	subscribed := map[string][]string{} // by namespace
 	for _, sub := range s.Subscriptions {
-		if sub.Policy.Source != delivery.Event {
-			continue
+		if sub.Queue != "" {
+			out = append(out, Edge{Node{Queue, sub.Function.Namespace, sub.Queue}, function(sub.Function), sub.Trigger, true})
 		}
 		for _, t := range sub.Types {
 			ns := sub.Function.Namespace

@@ -6,5 +6,11 @@ type Function struct {
 	Name      string
 }
 
+// Queue identifies one queue. It is a map key.
+type Queue struct {
+	Namespace string
+	Name      string
+}
+
 // String is "<namespace>/<name>", the form that logs and messages show.
 func (f Function) String() string { return f.Namespace + "/" + f.Name }

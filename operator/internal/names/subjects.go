@@ -1,6 +1,9 @@
 package names
 
-import "strings"
+import (
+	"encoding/base64"
+	"strings"
+)
 
 // EventSubject is where an event of the given type is stored.
 func EventSubject(namespace, eventType string) string {
@@ -18,7 +21,26 @@ func EventFilter(namespace, pattern string) string {
 
 // EventSubjects are all subjects of the stream Events(namespace).
 func EventSubjects(namespace string) []string {
-	return []string{"ev." + namespace + ".>", "evretry." + namespace + ".>", "evsched." + namespace + ".>"}
+	return []string{"ev." + namespace + ".>", "evchange." + namespace + ".>", "evretry." + namespace + ".>", "evsched." + namespace + ".>"}
+}
+
+// KeyChanges is where the changes of a bucket's keys are stored as events. keys is
+// a key, or a pattern of keys in which "*" stands for one token and a last ">" for
+// one or more.
+func KeyChanges(namespace, bucket, keys string) string {
+	return "evchange." + namespace + ".key." + bucket + "." + keys
+}
+
+// ObjectChange is where the changes of an object are stored as events.
+func ObjectChange(namespace, store, name string) string {
+	return objectChanges(namespace, store, base64.URLEncoding.EncodeToString([]byte(name)))
+}
+
+// ObjectChanges matches ObjectChange for every name.
+func ObjectChanges(namespace, store string) string { return objectChanges(namespace, store, "*") }
+
+func objectChanges(namespace, store, token string) string {
+	return "evchange." + namespace + ".object." + store + "." + token
 }
 
 // WorkSubjects are all subjects of the stream Work(namespace).
@@ -78,6 +100,46 @@ func QueueMessage(namespace, queue, id string) string {
 // QueueFilter matches QueueMessage for every id.
 func QueueFilter(namespace, queue string) string { return QueueMessage(namespace, queue, "*") }
 
+// Clock is where the schedule of a trigger is kept, which the server stores a
+// message by on Tick whenever it is due.
+func Clock(f Function, trigger string) string {
+	return "worksched." + f.Namespace + ".clock." + f.Name + "." + trigger
+}
+
+// tick is the last token of Tick, where that of a put off message has its origin.
+const tick = "tick"
+
+// Tick is where a trigger's schedule has a message stored when it is due.
+func Tick(f Function, trigger string) string { return tickSubject(f, trigger, tick) }
+
+// TickFilter matches Tick and the messages of the schedule that were put off.
+func TickFilter(f Function, trigger string) string { return tickSubject(f, trigger, "*") }
+
+func tickSubject(f Function, trigger, token string) string {
+	return "work." + f.Namespace + ".cron." + f.Name + "." + trigger + "." + token
+}
+
+// IsTick reports whether a subject is that of a schedule's message, also of one
+// that was put off.
+func IsTick(subject string) bool {
+	t := strings.Split(subject, ".")
+	return len(t) == 6 && t[0] == "work" && t[2] == "cron"
+}
+
+// Again is the subject on which a message is delivered to a trigger again, given
+// the one it came on: what was accepted for the trigger alone keeps its place, and
+// an event, which others get as well, has one of its own. origin is what the
+// message was at first.
+func Again(subject string, f Function, trigger, origin string) string {
+	switch {
+	case IsTick(subject):
+		return tickSubject(f, trigger, origin)
+	case strings.HasPrefix(subject, "work."):
+		return subject
+	}
+	return EventRetry(f, trigger, origin)
+}
+
 // MailboxSubject is where the laptop keeps a mail that was handed over.
 func MailboxSubject(namespace, id string) string { return "mailbox." + namespace + "." + id }
 
@@ -88,6 +150,15 @@ func Schedule(target string) string {
 		return "evsched." + rest
 	}
 	return "worksched." + strings.TrimPrefix(target, "work.")
+}
+
+// Schedules matches the subjects of a stream's schedules: of Events(namespace), or
+// of Work(namespace).
+func Schedules(namespace, stream string) string {
+	if stream == Events(namespace) {
+		return "evsched." + namespace + ".>"
+	}
+	return "worksched." + namespace + ".>"
 }
 
 // DeadSubject is where a trigger's dead letters are kept.

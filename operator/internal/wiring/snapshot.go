@@ -76,6 +76,7 @@ type Subscription struct {
 	Function    names.Function // its Name is "" for the mail relay
 	Trigger     string
 	Types       []string // of an event trigger: its patterns, none covered by another
+	Queue       string   // of a queue trigger
 	Path        string   // where an event is POSTed
 	Stream      string
 	Consumer    string

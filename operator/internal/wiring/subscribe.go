@@ -1,6 +1,7 @@
 package wiring
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -61,7 +62,7 @@ func (c *compiler) event(fn *v1alpha1.Function, f names.Function, i int) {
 		c.problem(fn, i, field, v1alpha1.ReasonInvalidFilter, "its events wait until its filters are mended: %v", err)
 	}
 	s := &Subscription{
-		Function: f, Trigger: t.Name, Types: distinct(t.Event.Types), Path: t.Path,
+		Function: f, Trigger: t.Name, Types: distinct(t.Event.Types), Path: path(t),
 		Stream: names.Events(f.Namespace), Consumer: names.Consumer(f.Name, t.Name),
 		Concurrency: concurrency(fn, t),
 		Policy:      policy(fn, t, delivery.Event),
@@ -72,15 +73,35 @@ func (c *compiler) event(fn *v1alpha1.Function, f names.Function, i int) {
 	if s.Start, err = start(t); err != nil {
 		c.problem(fn, i, "delivery.startFrom", v1alpha1.ReasonInvalidStart, "it starts with new events: startFrom %q: %v", *t.Delivery.StartFrom, err)
 	}
-	if s.Path == "" {
-		s.Path = "/"
-	}
 	for _, p := range s.Types {
 		s.Filters = append(s.Filters, names.EventFilter(f.Namespace, p))
 	}
 	s.Filters = append(s.Filters, names.EventRetryFilter(f, t.Name))
 	c.out.Subscriptions = append(c.out.Subscriptions, s)
 }
+
+// queue gives a queue's messages to the oldest trigger that claims it.
+func (c *compiler) queue(fn *v1alpha1.Function, f names.Function, i int) {
+	t := &fn.Spec.Triggers[i]
+	q := names.Queue{Namespace: f.Namespace, Name: t.Queue.Name}
+	if older := c.queues[q]; older != nil {
+		c.problem(fn, i, "queue.name", v1alpha1.ReasonQueueTaken, "queue %q is taken by trigger %q of function %s, which came first", q.Name, older.Trigger, older.Function)
+		return
+	}
+	s := &Subscription{
+		Function: f, Trigger: t.Name, Queue: q.Name, Path: path(t),
+		Stream: names.Work(f.Namespace), Consumer: names.Consumer(f.Name, t.Name),
+		Filters:     []string{names.QueueFilter(f.Namespace, q.Name)},
+		Concurrency: concurrency(fn, t),
+		Policy:      policy(fn, t, delivery.Event),
+		Paused:      t.Paused,
+	}
+	c.queues[q] = s
+	c.out.Subscriptions = append(c.out.Subscriptions, s)
+}
+
+// path is where the function is POSTed what a source delivers.
+func path(t *v1alpha1.Trigger) string { return cmp.Or(t.Path, "/") }
 
 // distinct drops every pattern that another one covers: the server refuses
 // filters that overlap.
