@@ -21,6 +21,11 @@ const resumedKey = "serviceful.dev/resumed"
 // spec says otherwise.
 const paused = 100 * 365 * 24 * time.Hour
 
+// resumed is when the pause of a consumer ends that is to call again. Its end wakes
+// the server up; a pause that is taken back does not, and what waits would lie
+// there until another message comes or whoever pulls asks again.
+const resumed = 20 * time.Millisecond
+
 // ensureConsumer makes a trigger's consumer as its subscription says. Where it
 // starts is read when it is made: the server does not change that afterwards.
 func (l Layout) ensureConsumer(ctx context.Context, s *wiring.Subscription) error {
@@ -59,7 +64,7 @@ func (l Layout) bringConsumer(ctx context.Context, s *wiring.Subscription) error
 	}
 	switch {
 	case resume:
-		_, err = l.Bus.js.ResumeConsumer(ctx, s.Stream, s.Consumer)
+		_, err = l.Bus.js.PauseConsumer(ctx, s.Stream, s.Consumer, time.Now().Add(resumed))
 	case s.Paused && !info.Paused:
 		_, err = l.Bus.js.PauseConsumer(ctx, s.Stream, s.Consumer, time.Now().Add(paused))
 	}
@@ -91,8 +96,8 @@ func (b *Bus) Since(ctx context.Context, stream, consumer string) (time.Time, er
 	}
 	info := c.CachedInfo()
 	since := info.Created
-	if resumed, err := time.Parse(time.RFC3339Nano, info.Config.Metadata[resumedKey]); err == nil && resumed.After(since) {
-		since = resumed
+	if at, err := time.Parse(time.RFC3339Nano, info.Config.Metadata[resumedKey]); err == nil && at.After(since) {
+		since = at
 	}
 	return since, nil
 }
