@@ -21,11 +21,6 @@ const resumedKey = "serviceful.dev/resumed"
 // spec says otherwise.
 const paused = 100 * 365 * 24 * time.Hour
 
-// resumed is when the pause of a consumer ends that is to call again. Its end wakes
-// the server up; a pause that is taken back does not, and what waits would lie
-// there until another message comes or whoever pulls asks again.
-const resumed = 20 * time.Millisecond
-
 // ensureConsumer makes a trigger's consumer as its subscription says. Where it
 // starts is read when it is made: the server does not change that afterwards.
 func (l Layout) ensureConsumer(ctx context.Context, s *wiring.Subscription) error {
@@ -58,13 +53,20 @@ func (l Layout) bringConsumer(ctx context.Context, s *wiring.Subscription) error
 			cfg.Metadata = map[string]string{}
 		}
 		cfg.Metadata[resumedKey] = time.Now().UTC().Format(time.RFC3339Nano)
+		cfg.MaxAckPending++ // until it is resumed
 	}
 	if _, err := l.Bus.js.UpdateConsumer(ctx, s.Stream, cfg); err != nil {
 		return err
 	}
 	switch {
 	case resume:
-		_, err = l.Bus.js.PauseConsumer(ctx, s.Stream, s.Consumer, time.Now().Add(resumed))
+		if _, err = l.Bus.js.ResumeConsumer(ctx, s.Stream, s.Consumer); err != nil {
+			return err
+		}
+		// A resumption does not wake the server up: what waits would lie there until
+		// another message comes, or whoever pulls asks again. This change does.
+		cfg.MaxAckPending = s.Concurrency
+		_, err = l.Bus.js.UpdateConsumer(ctx, s.Stream, cfg)
 	case s.Paused && !info.Paused:
 		_, err = l.Bus.js.PauseConsumer(ctx, s.Stream, s.Consumer, time.Now().Add(paused))
 	}
