@@ -11,8 +11,8 @@ const (
 	// batchBytes is how much the bodies of a batch take together at most, beside a
 	// first one.
 	batchBytes = 4 << 20
-	// linger is how long a batch without a window waits for messages that the
-	// consumer has and did not hand out yet.
+	// linger is how long a batch without a window, or one that a call has just ended
+	// for, waits for messages that the consumer has and did not hand out yet.
 	linger = 10 * time.Millisecond
 )
 
@@ -31,8 +31,9 @@ type batches struct {
 	behind   uint64
 	open     []*job // waits for others
 	bytes    int    // of its bodies
-	number   int    // counts those that were opened
 	due      bool   // it has waited long enough
+	again    bool   // it has waited after the end of a call, too
+	number   int    // of its wait
 	ready    [][]*job
 	stopping bool
 
@@ -81,15 +82,24 @@ func (b *batches) put(j *job) {
 		b.close()
 	}
 	if len(b.open) == 0 {
-		b.number++
-		b.due = false
-		number := b.number
-		b.timer = time.AfterFunc(cmp.Or(j.sub.Batch.Window, linger), func() { b.wake(number) })
+		b.again = false
+		b.wait(cmp.Or(j.sub.Batch.Window, linger))
 	}
 	b.open = append(b.open, j)
 	if b.bytes += len(j.Body); len(b.open) >= size || b.bytes >= batchBytes {
 		b.close()
 	}
+}
+
+// wait has the open batch wait for others.
+func (b *batches) wait(d time.Duration) {
+	if b.timer != nil {
+		b.timer.Stop()
+	}
+	b.number++
+	b.due = false
+	number := b.number
+	b.timer = time.AfterFunc(d, func() { b.wake(number) })
 }
 
 // close ends the filling of the open batch, in the order of the log.
@@ -100,8 +110,7 @@ func (b *batches) close() {
 	b.open, b.bytes, b.timer = nil, 0, nil
 }
 
-// expire says that the open batch has waited long enough, if it is still the one of
-// that number. It returns those that begin.
+// expire says that the wait of a number is over. It returns the batches that begin.
 func (b *batches) expire(number int) [][]*job {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -113,6 +122,10 @@ func (b *batches) expire(number int) [][]*job {
 func (b *batches) ended() [][]*job {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.calls == b.limit && len(b.open) > 0 && b.behind > 0 && !b.again { // what has just been settled made room for others
+		b.again = true
+		b.wait(linger)
+	}
 	b.calls--
 	return b.next()
 }
