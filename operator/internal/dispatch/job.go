@@ -164,11 +164,15 @@ func (w *worker) deliver(waiting, calling context.Context, jobs []*job) {
 	if !w.publish(calling, jobs, events) {
 		return
 	}
-	var settling sync.WaitGroup
+	var storing sync.WaitGroup
 	for _, j := range jobs {
-		settling.Go(func() { w.settle(calling, j) })
+		if j.keepsNothing() {
+			w.settle(calling, j)
+		} else {
+			storing.Go(func() { w.settle(calling, j) })
+		}
 	}
-	settling.Wait()
+	storing.Wait()
 }
 
 // decide says what the outcome means for the message.
