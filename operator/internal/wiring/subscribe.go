@@ -138,6 +138,31 @@ func policy(fn *v1alpha1.Function, t *v1alpha1.Trigger, source delivery.Source) 
 	return p
 }
 
+// deliver adds to a subscription what a trigger's delivery says of every source.
+func (s *Subscription) deliver(d *v1alpha1.Delivery) {
+	if d == nil {
+		return
+	}
+	s.OnSuccess, s.OnFailure = destination(d.OnSuccess), destination(d.OnFailure)
+	if d.Batch == nil || s.Policy.Source != delivery.Event {
+		return
+	}
+	s.Batch.Size = 1
+	if d.Batch.Size != nil {
+		s.Batch.Size = int(*d.Batch.Size)
+	}
+	if d.Batch.Window != nil {
+		s.Batch.Window = d.Batch.Window.Duration
+	}
+}
+
+func destination(d *v1alpha1.Destination) Destination {
+	if d == nil {
+		return Destination{}
+	}
+	return Destination{EventType: d.EventType, Queue: d.Queue}
+}
+
 // iso8601 reads a duration that the kind's validation has passed: PT, then
 // hours, minutes and seconds, which Go writes alike.
 func iso8601(s *string, unset time.Duration) time.Duration {
