@@ -20,14 +20,10 @@ const (
 	headerTTL       = "Nats-TTL"
 )
 
-func keySubject(namespace, bucket, key string) string {
-	return "$KV." + names.Bucket(namespace, bucket) + "." + key
-}
-
 // KeyRef is a key in a bucket of a namespace.
 type KeyRef struct{ Namespace, Bucket, Key string }
 
-func (k KeyRef) subject() string { return keySubject(k.Namespace, k.Bucket, k.Key) }
+func (k KeyRef) subject() string { return names.Key(k.Namespace, k.Bucket, k.Key) }
 
 // Entry is the value of a key and its revision.
 type Entry struct {
@@ -114,7 +110,7 @@ func (b *Bus) Keys(ctx context.Context, namespace, bucket, prefix string, limit 
 	if strings.HasSuffix(prefix, ".") {
 		filter = prefix + ">"
 	}
-	root := keySubject(namespace, bucket, "")
+	root := names.Key(namespace, bucket, "")
 	from := place{stream: names.BucketStream(namespace, bucket), subjects: []string{root + filter}, after: after, headersOnly: true}
 	keys = []string{}
 	err = b.scan(ctx, from, func(m *envelope.Message, more bool) (bool, error) {

@@ -92,7 +92,7 @@ func (l Layout) ensureStreams(ctx context.Context, namespace string) error {
 // Old, which later allows schedules beside the keys.
 func bucketConfig(namespace, bucket string) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name: names.BucketStream(namespace, bucket), Subjects: []string{keySubject(namespace, bucket, ">")},
+		Name: names.BucketStream(namespace, bucket), Subjects: []string{names.Key(namespace, bucket, ">")},
 		MaxMsgsPerSubject: 1, AllowRollup: true, DenyDelete: true, AllowMsgTTL: true, SubjectDeleteMarkerTTL: tombstonesKept,
 	}
 }
