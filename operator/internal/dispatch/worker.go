@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -128,6 +129,10 @@ func (w *worker) beat(calling context.Context) {
 // deliver brings one message to its end: done, put off, dead, or handed back
 // because the worker stops.
 func (w *worker) deliver(waiting, calling context.Context, d *bus.Delivered, end ending) Attempt {
+	if end.sub.Relays() { // what a change leaves behind is its event
+		end.called, end.progress = true, envelope.Progress{Origin: strconv.FormatUint(d.Sequence, 10), First: d.Stored}
+		return w.settle(calling, d, end)
+	}
 	switch ended, err := d.Ended(calling); {
 	case err != nil:
 		_ = d.Release()
@@ -239,6 +244,9 @@ func (w *worker) keep(ctx context.Context, d *bus.Delivered, end ending) error {
 	last := bus.Ending{Function: sub.Function, Trigger: sub.Trigger, Verdict: v, Last: end.answer, Now: now}
 	switch v.Action {
 	case delivery.Succeed:
+		if sub.Relays() {
+			return w.cfg.Changes.TellChange(ctx, &d.Message)
+		}
 		if len(end.events) > 0 {
 			if err := w.cfg.Events.PublishEvents(ctx, sub.Function.Namespace, end.events); err != nil {
 				return err

@@ -9,6 +9,9 @@ import (
 // headerPrefix begins the header of each attribute, in HTTP and in NATS.
 const headerPrefix = "ce-"
 
+// HeaderHops is the header that carries an event's hops, in HTTP and in NATS.
+const HeaderHops = "Serviceful-Hops"
+
 // headerNames holds the headers of the usual attributes, so that the hot path
 // does not build them.
 var headerNames = map[string]string{
