@@ -83,7 +83,7 @@ type change struct {
 	revision           uint64
 	previous           uint64 // what the log heard of before; 0: it does not know
 	at                 time.Time
-	hops               []string
+	hops               int
 	value              []byte // of a key that was put; nil: there is none, or it is too large
 	bucket             string // of a key; else ""
 	object             *Object
@@ -105,7 +105,7 @@ func toldBy(m *envelope.Message) (told, bool) {
 }
 
 func changeOf(m *envelope.Message) (*change, error) {
-	c := &change{revision: m.Sequence, at: m.Stored, hops: m.Header[event.HeaderHops]}
+	c := &change{revision: m.Sequence, at: m.Stored, hops: event.FromStored(m.Header, nil).Hops}
 	if namespace, bucket, key, ok := names.ParseKey(m.Subject); ok {
 		c.namespace, c.bucket, c.name = namespace, bucket, key
 		c.subject, c.source, c.kind = names.KeyChanges(namespace, bucket, key), "/"+names.BucketPath(bucket), TypeKeyPut
@@ -140,16 +140,14 @@ func changeOf(m *envelope.Message) (*change, error) {
 
 // message is the event as it is stored.
 func (c *change) message() *envelope.Message {
-	e := event.Event{Attributes: []event.Attribute{
+	e := event.Event{Hops: c.hops, Attributes: []event.Attribute{
 		{Name: "specversion", Value: "1.0"}, {Name: "id", Value: strconv.FormatUint(c.revision, 10)}, {Name: "source", Value: c.source},
 		{Name: "type", Value: c.kind}, {Name: "subject", Value: event.Encode(c.name)},
 		{Name: "time", Value: c.at.UTC().Format(time.RFC3339Nano)}, {Name: "datacontenttype", Value: "application/json"},
+		{Name: "dataschema", Value: "https://serviceful.dev/schemas/" + c.kind + ".json"},
 	}}
 	out := envelope.New(c.subject, c.data())
 	e.ToStored(out.Header)
-	if len(c.hops) > 0 {
-		out.Header[event.HeaderHops] = c.hops
-	}
 	return out
 }
 

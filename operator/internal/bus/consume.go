@@ -18,8 +18,9 @@ import (
 // again AckWait after its last sign of life, until it is acknowledged.
 type Delivered struct {
 	envelope.Message
-	msg jetstream.Msg
-	bus *Bus
+	Behind uint64 // messages that the consumer had still to hand out then
+	msg    jetstream.Msg
+	bus    *Bus
 }
 
 // Ended reports whether a call that is handed out as its spare has ended.
@@ -164,7 +165,7 @@ func delivered(msg jetstream.Msg) *Delivered {
 		d.Header = envelope.Header{}
 	}
 	if meta, err := msg.Metadata(); err == nil {
-		d.Sequence, d.Stored = meta.Sequence.Stream, meta.Timestamp
+		d.Sequence, d.Stored, d.Behind = meta.Sequence.Stream, meta.Timestamp, meta.NumPending
 	}
 	return d
 }

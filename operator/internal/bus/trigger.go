@@ -69,7 +69,7 @@ func (l Layout) bringConsumer(ctx context.Context, s *wiring.Subscription) error
 func (l Layout) consumerConfig(s *wiring.Subscription) jetstream.ConsumerConfig {
 	cfg := jetstream.ConsumerConfig{
 		Durable: s.Consumer, FilterSubjects: s.Filters,
-		AckPolicy: jetstream.AckExplicitPolicy, AckWait: cmp.Or(l.AckWait, AckWait), MaxAckPending: s.Concurrency,
+		AckPolicy: jetstream.AckExplicitPolicy, AckWait: cmp.Or(l.AckWait, AckWait), MaxAckPending: s.InFlight(),
 		MaxDeliver: -1, MaxWaiting: 128, DeliverPolicy: jetstream.DeliverAllPolicy,
 	}
 	switch {

@@ -75,7 +75,7 @@ func plan(wired *wiring.Snapshot, name names.Function) planned {
 		switch {
 		case sub.Function == name:
 			out.consumers = append(out.consumers, sub)
-			fmt.Fprintln(&key, sub.Key(), sub.Filters, sub.Concurrency, sub.Paused)
+			fmt.Fprintln(&key, sub.Key(), sub.Filters, sub.InFlight(), sub.Paused)
 		case sub.Function != names.Function{Namespace: name.Namespace}:
 		case sub.Relays():
 			out.relays[sub.Stream] = sub

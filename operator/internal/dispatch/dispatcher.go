@@ -127,7 +127,7 @@ func (d *Dispatcher) Apply(ctx context.Context, s *wiring.Snapshot) error {
 	var errs []error
 	for key, sub := range wanted {
 		if w := d.workers[key]; w != nil {
-			w.sub.Store(sub)
+			w.change(sub)
 			continue
 		}
 		room := &d.memory

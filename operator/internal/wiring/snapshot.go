@@ -83,7 +83,10 @@ type Subscription struct {
 	Stream      string
 	Consumer    string
 	Filters     []string // subjects: the source's and the retries'
-	Concurrency int      // messages in flight over all dispatchers
+	Concurrency int      // calls in flight over all dispatchers; InFlight says how many messages
+	Batch       Batch
+	OnSuccess   Destination
+	OnFailure   Destination
 	Policy      delivery.Policy
 	Match       func(*event.Event) bool // nil: every event
 	Start       Start                   // of a trigger of the event log
@@ -113,6 +116,25 @@ func (s *Subscription) Watched() string {
 		return names.StoreStream(s.Function.Namespace, s.Store)
 	}
 	return ""
+}
+
+// Batch is how events share calls; zero: each has one of its own.
+type Batch struct {
+	Size   int           // the most events of a call
+	Window time.Duration // how long the first waits for others
+}
+
+// Destination is where outcomes go: an event type or a queue; zero: nowhere.
+type Destination struct{ EventType, Queue string }
+
+// maxInFlight bounds the messages that a trigger with batches has in flight, however
+// many calls it may have.
+const maxInFlight = 32768
+
+// InFlight is how many messages may be in flight over all dispatchers: as many as
+// fill all calls.
+func (s *Subscription) InFlight() int {
+	return max(s.Concurrency, min(s.Concurrency*s.Batch.Size, maxInFlight))
 }
 
 // Key names a subscription in its stream's namespace.

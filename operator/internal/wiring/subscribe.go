@@ -47,6 +47,8 @@ func callSubscription(fn *v1alpha1.Function, f names.Function, t *v1alpha1.Trigg
 		Filters:     []string{names.CallFilter(f, t.Name)},
 		Concurrency: concurrency(fn, t),
 		Policy:      policy(fn, t, delivery.Call),
+		OnSuccess:   onSuccess(t),
+		OnFailure:   onFailure(t),
 		Paused:      t.Paused,
 	}
 }
@@ -79,6 +81,9 @@ func (c *compiler) hear(fn *v1alpha1.Function, f names.Function, i int, subjects
 		Filters:     append(subjects, names.EventRetryFilter(f, t.Name)),
 		Concurrency: concurrency(fn, t),
 		Policy:      policy(fn, t, delivery.Event),
+		Batch:       batch(t),
+		OnSuccess:   onSuccess(t),
+		OnFailure:   onFailure(t),
 		Paused:      t.Paused,
 	}
 	var err error
@@ -103,6 +108,9 @@ func (c *compiler) queue(fn *v1alpha1.Function, f names.Function, i int) {
 		Filters:     []string{names.QueueFilter(f.Namespace, q.Name)},
 		Concurrency: concurrency(fn, t),
 		Policy:      policy(fn, t, delivery.Event),
+		Batch:       batch(t),
+		OnSuccess:   onSuccess(t),
+		OnFailure:   onFailure(t),
 		Paused:      t.Paused,
 	}
 	c.queues[q] = s
@@ -145,6 +153,42 @@ func policy(fn *v1alpha1.Function, t *v1alpha1.Trigger, source delivery.Source) 
 		p.MaxAge = d.MaxAge.Duration
 	}
 	return p
+}
+
+// batch is how a trigger's events share calls.
+func batch(t *v1alpha1.Trigger) Batch {
+	if t.Delivery == nil || t.Delivery.Batch == nil {
+		return Batch{}
+	}
+	b := Batch{Size: 1}
+	if size := t.Delivery.Batch.Size; size != nil {
+		b.Size = int(*size)
+	}
+	if window := t.Delivery.Batch.Window; window != nil {
+		b.Window = window.Duration
+	}
+	return b
+}
+
+func onSuccess(t *v1alpha1.Trigger) Destination {
+	if t.Delivery == nil {
+		return Destination{}
+	}
+	return destination(t.Delivery.OnSuccess)
+}
+
+func onFailure(t *v1alpha1.Trigger) Destination {
+	if t.Delivery == nil {
+		return Destination{}
+	}
+	return destination(t.Delivery.OnFailure)
+}
+
+func destination(d *v1alpha1.Destination) Destination {
+	if d == nil {
+		return Destination{}
+	}
+	return Destination{EventType: d.EventType, Queue: d.Queue}
 }
 
 // iso8601 reads a duration that the kind's validation has passed: PT, then
