@@ -1,6 +1,7 @@
 package bus_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/serviceful/serviceful/operator/api/v1alpha1"
 	"github.com/serviceful/serviceful/operator/internal/bus"
@@ -85,9 +87,28 @@ func changes(t *testing.T, b *bus.Bus) (events []*event.Event, out []data) {
 	return events, out
 }
 
-// kinds are the last words of the types but the version, and the previous
-// revisions by the place of the change before.
-func kinds(events []*event.Event) (out []string) {
+// validate checks the data of an event against the schema that it names.
+func validate(t *testing.T, e *event.Event) {
+	t.Helper()
+	name := e.Type() + ".json"
+	if got := e.Get("dataschema"); got != "https://serviceful.dev/schemas/"+name {
+		t.Errorf("the schema of %s is %q", e.Type(), got)
+	}
+	schema, err := jsonschema.NewCompiler().Compile("../../../docs/schemas/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := jsonschema.UnmarshalJSON(bytes.NewReader(e.Data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := schema.Validate(data); err != nil {
+		t.Errorf("%.500s: %.2000v", e.Data, err)
+	}
+}
+
+// whats are what happened, and the subjects.
+func whats(events []*event.Event) (out []string) {
 	for _, e := range events {
 		words := strings.Split(e.Type(), ".")
 		out = append(out, words[len(words)-2]+" "+e.Get("subject"))
@@ -110,8 +131,8 @@ func TestKeyChanges(t *testing.T) {
 	s.expires("c")
 	relay(t, b, "KV_shop_things", 1)
 	events, got := changes(t, b)
-	if want := []string{"put a.b", "put a.b", "put c", "delete a.b", "expire c"}; !slices.Equal(kinds(events), want) {
-		t.Fatalf("%q, want %q", kinds(events), want)
+	if want := []string{"put a.b", "put a.b", "put c", "delete a.b", "expire c"}; !slices.Equal(whats(events), want) {
+		t.Fatalf("%q, want %q", whats(events), want)
 	}
 	for i, before := range []int{-1, 0, -1, 1, 2} {
 		want := uint64(0)
@@ -171,7 +192,7 @@ func TestObjectChanges(t *testing.T) {
 	relay(t, b, "OBJ_shop_files", 1)
 	events, got := changes(t, b)
 	if want := []string{"put", "put", "delete", "put"}; len(events) != len(want) {
-		t.Fatalf("%q, want %q", kinds(events), want)
+		t.Fatalf("%q, want %q", whats(events), want)
 	}
 	for i, e := range events {
 		if event.Decode(e.Get("subject")) != name || e.Source() != "/stores/files" || got[i].Name != name || got[i].Store != "files" {
@@ -240,7 +261,7 @@ func TestChangesOfOtherTools(t *testing.T) {
 	relay(t, b, "OBJ_shop_files", 2)
 	events, _ := changes(t, b)
 	if len(events) != 2 || events[1].Type() != bus.TypeObjectDelete {
-		t.Errorf("told %q", kinds(events))
+		t.Errorf("told %q", whats(events))
 	}
 }
 
@@ -296,8 +317,8 @@ func TestWatching(t *testing.T) {
 	layOut(t, b, onKeys("a", "x.>"), onKeys("c", "")) // changes nothing of what is watched
 	relay(t, b, "KV_shop_things", 1)
 	events, _ := changes(t, b)
-	if want := []string{"put x.y"}; !slices.Equal(kinds(events), want) {
-		t.Errorf("told %q, want %q", kinds(events), want)
+	if want := []string{"put x.y"}; !slices.Equal(whats(events), want) {
+		t.Errorf("told %q, want %q", whats(events), want)
 	}
 	l := bus.Layout{Bus: b}
 	survey, err := l.Survey(t.Context(), shop, wired, time.Now())
