@@ -68,6 +68,7 @@ func (w *worker) prepare(calling context.Context, j *job) bool {
 	if j.sub.Relays() { // what a change leaves behind is its event
 		j.outcome.Called, j.progress = true, envelope.Progress{Origin: strconv.FormatUint(j.Sequence, 10), First: j.Stored}
 		w.settle(calling, j)
+		j.took = time.Since(j.taken)
 		return false
 	}
 	switch ended, err := j.Ended(calling); {
