@@ -40,6 +40,5 @@ func (c *Client) Call(ctx context.Context, function, method, target string, head
 	if header == nil {
 		header = http.Header{}
 	}
-	passOn(ctx, header)
 	return c.send(ctx, method, c.config.URL+"/v1/functions/"+url.PathEscape(function)+target, header, body)
 }

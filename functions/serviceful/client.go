@@ -110,6 +110,7 @@ func (c *Client) send(ctx context.Context, method, target string, header http.He
 	if header != nil {
 		req.Header = header
 	}
+	passOn(ctx, req.Header)
 	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
 
 	resp, err := c.http.Do(req)

@@ -34,7 +34,6 @@ func (c *Client) Publish(ctx context.Context, events ...Event) error {
 		return nil
 	}
 	header := http.Header{}
-	passOn(ctx, header)
 	body, err := encode(header, events)
 	if err != nil {
 		return err

@@ -1,5 +1,5 @@
-// Package servicefultest is the platform's services in memory, for the tests of functions: buckets with revisions, published
-// events, mail with idempotency keys, and a switch that fails one call. It speaks the wire format over a real HTTP server, so that a
+// Package servicefultest is the platform's services in memory, for the tests of functions: buckets and object stores with revisions,
+// published events, queues and mail with idempotency keys, and a switch that fails one call. It speaks the wire format over a real HTTP server, so that a
 // function in any language can use it. It never delivers anything: a test makes the deliveries. It imports serviceful only.
 package servicefultest
 
@@ -14,8 +14,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"testing"
 
@@ -39,6 +37,8 @@ type Services struct {
 	effect   bool // that call has its effect and only its answer is lost
 	revision int
 	buckets  map[string]map[string]entry
+	stores   map[string]map[string]object
+	queues   map[string][]serviceful.Message
 	events   []serviceful.Event
 	mails    []serviceful.Mail
 	mailed   map[string]string // body by idempotency key
@@ -52,7 +52,10 @@ type entry struct {
 // New starts the services; they stop with the test.
 func New(t testing.TB) *Services {
 	t.Helper()
-	s := &Services{token: "token-of-the-function", buckets: map[string]map[string]entry{}, mailed: map[string]string{}}
+	s := &Services{
+		token: "token-of-the-function", buckets: map[string]map[string]entry{}, stores: map[string]map[string]object{},
+		queues: map[string][]serviceful.Message{}, mailed: map[string]string{},
+	}
 	server := httptest.NewServer(s.door())
 	t.Cleanup(server.Close)
 	s.Config = serviceful.Config{URL: server.URL, Sink: server.URL + "/v1/events", TokenFile: filepath.Join(t.TempDir(), "token")}
@@ -143,6 +146,11 @@ func (s *Services) door() http.Handler {
 	mux.HandleFunc("GET /v1/buckets/{bucket}/keys/{key}", s.get)
 	mux.HandleFunc("PUT /v1/buckets/{bucket}/keys/{key}", s.put)
 	mux.HandleFunc("DELETE /v1/buckets/{bucket}/keys/{key}", s.remove)
+	mux.HandleFunc("GET /v1/stores/{store}/objects", s.listObjects)
+	mux.HandleFunc("GET /v1/stores/{store}/objects/{name...}", s.getObject)
+	mux.HandleFunc("PUT /v1/stores/{store}/objects/{name...}", s.putObject)
+	mux.HandleFunc("DELETE /v1/stores/{store}/objects/{name...}", s.removeObject)
+	mux.HandleFunc("POST /v1/queues/{queue}/messages", s.send)
 	mux.HandleFunc("POST /v1/mail", s.mail)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock() // one call at a time
@@ -195,7 +203,7 @@ func (s *Services) put(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	old, exists := s.buckets[bucket][key]
-	if misses(r, old, exists) {
+	if misses(r, old.revision, exists) {
 		problem(w, http.StatusPreconditionFailed)
 		return
 	}
@@ -203,21 +211,16 @@ func (s *Services) put(w http.ResponseWriter, r *http.Request) {
 		s.buckets[bucket] = map[string]entry{}
 	}
 	value, _ := io.ReadAll(r.Body)
-	s.revision++
-	e := entry{value: value, revision: strconv.Quote(strconv.Itoa(s.revision))}
+	e := entry{value: value, revision: s.nextRevision()}
 	s.buckets[bucket][key] = e
 	w.Header().Set("ETag", e.revision)
-	if exists {
-		w.WriteHeader(http.StatusNoContent)
-		return
-	}
-	w.WriteHeader(http.StatusCreated)
+	written(w, r)
 }
 
 func (s *Services) remove(w http.ResponseWriter, r *http.Request) {
 	bucket, key := r.PathValue("bucket"), r.PathValue("key")
 	e, exists := s.buckets[bucket][key]
-	if misses(r, e, exists) {
+	if misses(r, e.revision, exists) {
 		problem(w, http.StatusPreconditionFailed)
 		return
 	}
@@ -225,26 +228,20 @@ func (s *Services) remove(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-func misses(r *http.Request, e entry, exists bool) bool {
+func misses(r *http.Request, revision string, exists bool) bool {
 	if r.Header.Get("If-None-Match") == "*" && exists {
 		return true
 	}
 	match := r.Header.Get("If-Match")
-	return match != "" && match != e.revision
+	return match != "" && match != revision
 }
 
 func (s *Services) list(w http.ResponseWriter, r *http.Request) {
-	keys := slices.Sorted(maps.Keys(s.buckets[r.PathValue("bucket")]))
-	keys = slices.DeleteFunc(keys, func(key string) bool {
-		return !strings.HasPrefix(key, r.FormValue("prefix")) || key <= r.FormValue("after")
-	})
 	page := struct {
 		Keys []string `json:"keys"`
 		Next string   `json:"next,omitempty"`
-	}{Keys: keys}
-	if len(keys) > pageSize {
-		page.Keys, page.Next = keys[:pageSize], keys[pageSize-1]
-	}
+	}{}
+	page.Keys, page.Next = pageOf(r, slices.Sorted(maps.Keys(s.buckets[r.PathValue("bucket")])))
 	_ = json.NewEncoder(w).Encode(page)
 }
 

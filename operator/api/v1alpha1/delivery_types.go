@@ -83,10 +83,11 @@ type Delivery struct {
 	// +kubebuilder:validation:MaxLength=20
 	// +kubebuilder:validation:XValidation:rule="false",message="delivery.orderBy is not supported yet"
 	OrderBy *string `json:"orderBy,omitempty"`
-	// StartFrom is where a new trigger starts in the event log: with what is
-	// published from now on (New), with all that the log has (All; it keeps 7
-	// days), or with what was stored at an RFC 3339 time or later. It is read when
-	// the trigger is made, and cannot be changed. Unset: New.
+	// StartFrom is where a new trigger starts in the event log: with what comes from
+	// now on (New), with all that the log has (All; it keeps 7 days, and the changes
+	// of a bucket or store from when one of its triggers was first made), or with
+	// what was stored at an RFC 3339 time or later. It is read when the trigger is
+	// made, and cannot be changed. Unset: New.
 	// +optional
 	// +kubebuilder:validation:MaxLength=40
 	// +kubebuilder:validation:XValidation:rule=`self in ["New", "All"] || self.matches(r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$")`,message="must be New, All or an RFC 3339 time such as 2026-01-31T12:00:00Z"

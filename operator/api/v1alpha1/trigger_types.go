@@ -7,8 +7,8 @@ package v1alpha1
 // +kubebuilder:validation:XValidation:rule="!has(self.http) || !has(self.path)",message="an http trigger gets the caller's own path: write spec.triggers[].http.path only",fieldPath=".path"
 // +kubebuilder:validation:XValidation:rule="!has(self.http) || self.http.async || !has(self.delivery)",message="a synchronous http trigger has no delivery, because nothing is retried: set http.async to true or remove delivery",fieldPath=".delivery"
 // +kubebuilder:validation:XValidation:rule="!has(self.http) || !has(self.delivery) || !has(self.delivery.batch)",message="the calls of an http trigger are its callers' requests, and cannot share one: remove batch",fieldPath=".delivery.batch"
-// +kubebuilder:validation:XValidation:rule="has(self.event) || !has(self.delivery) || !has(self.delivery.startFrom)",message="only an event trigger has a log to start from: remove startFrom",fieldPath=".delivery.startFrom"
-// +kubebuilder:validation:XValidation:rule="!has(self.event) || !has(oldSelf.event) || (has(self.delivery) && has(self.delivery.startFrom) ? self.delivery.startFrom : 'New') == (has(oldSelf.delivery) && has(oldSelf.delivery.startFrom) ? oldSelf.delivery.startFrom : 'New')",message="startFrom is where a new trigger starts and cannot be changed: give the trigger another name",fieldPath=".delivery"
+// +kubebuilder:validation:XValidation:rule="has(self.event) || has(self.keyValue) || has(self.object) || !has(self.delivery) || !has(self.delivery.startFrom)",message="only an event, keyValue or object trigger has a log to start from: remove startFrom",fieldPath=".delivery.startFrom"
+// +kubebuilder:validation:XValidation:rule="!(has(self.event) || has(self.keyValue) || has(self.object)) || !(has(oldSelf.event) || has(oldSelf.keyValue) || has(oldSelf.object)) || (has(self.delivery) && has(self.delivery.startFrom) ? self.delivery.startFrom : 'New') == (has(oldSelf.delivery) && has(oldSelf.delivery.startFrom) ? oldSelf.delivery.startFrom : 'New')",message="startFrom is where a new trigger starts and cannot be changed: give the trigger another name",fieldPath=".delivery"
 type Trigger struct {
 	// Name of the trigger, unique in the Function.
 	// +required
@@ -39,13 +39,13 @@ type Trigger struct {
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="false",message="schedule triggers are not supported yet"
 	Schedule *ScheduleSource `json:"schedule,omitempty"`
-	// Object calls the function for changes in an object store. Not supported yet.
+	// Object calls the function for changes in an object store, which is made if
+	// it is not there.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="false",message="object triggers are not supported yet"
 	Object *ObjectSource `json:"object,omitempty"`
-	// KeyValue calls the function for changes in a key-value bucket. Not supported yet.
+	// KeyValue calls the function for changes in a key-value bucket, which is made
+	// if it is not there.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="false",message="keyValue triggers are not supported yet"
 	KeyValue *KeyValueSource `json:"keyValue,omitempty"`
 	// Queue calls the function for messages of a queue. One trigger has all
 	// messages of a queue.
@@ -142,29 +142,38 @@ type ScheduleSource struct {
 	Overlap bool `json:"overlap,omitempty"`
 }
 
-// ObjectSource is the changes in an object store.
+// ObjectSource is the changes in an object store: objects that are put and deleted.
 type ObjectSource struct {
 	// Store is the store's name.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")`,message="must be lower-case letters, digits and '-', starting and ending with a letter or a digit"
 	Store string `json:"store"`
-	// Keys is a pattern of object names, such as *.csv. Unset: every object.
+	// Keys is a pattern of object names, such as *.csv: ? stands for one character
+	// and * for any number of them, none of which is a '/'; ** also for '/'. Unset:
+	// every object.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
 	Keys string `json:"keys,omitempty"`
 }
 
-// KeyValueSource is the changes in a key-value bucket.
+// KeyValueSource is the changes in a key-value bucket: keys that are put, deleted
+// and expire.
 type KeyValueSource struct {
 	// Bucket is the bucket's name.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")`,message="must be lower-case letters, digits and '-', starting and ending with a letter or a digit"
 	Bucket string `json:"bucket"`
-	// Keys is a pattern of keys, such as allocation.>. Unset: every key.
+	// Keys is a key, or a pattern of keys, such as allocation.>: a token "*" stands
+	// for one token, and a last token ">" for one or more. Unset: every key.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r"^(([-/_=A-Za-z0-9]+|[*])[.])*([-/_=A-Za-z0-9]+|[*]|>)$")`,message="must be a key or a pattern of keys: dot-separated tokens of letters, digits, '-', '/', '_' and '=', such as allocation.>; a token may be *, which stands for one, and the last may be >, which stands for one or more"
 	Keys string `json:"keys,omitempty"`
 }
 

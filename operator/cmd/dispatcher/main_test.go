@@ -16,6 +16,7 @@ import (
 	"github.com/serviceful/serviceful/operator/internal/testkit/clustertest"
 	"github.com/serviceful/serviceful/operator/internal/testkit/kubetest"
 	"github.com/serviceful/serviceful/operator/internal/testkit/loopback"
+	"github.com/serviceful/serviceful/operator/internal/wiring"
 )
 
 func TestMain(m *testing.M) { kubetest.Main(m) }
@@ -81,7 +82,7 @@ func (r *rig) delivered(id string) {
 // settled reports whether nothing waits for a function's trigger or is under way.
 func (r *rig) settled(function string) bool {
 	r.Helper()
-	found, err := bus.Layout{Bus: r.Bus}.Survey(r.Context(), r.Namespace, time.Now())
+	found, err := bus.Layout{Bus: r.Bus}.Survey(r.Context(), r.Namespace, &wiring.Snapshot{}, time.Now())
 	if err != nil {
 		r.Fatal(err)
 	}

@@ -46,8 +46,11 @@ func (d departures) note(before, after *wiring.Snapshot, now time.Time, grace ti
 	}
 	lost := map[names.Function][]string{}
 	for _, s := range before.Subscriptions {
-		if !there[s.Key()] && s.Function.Name != "" { // the mail relay goes on without a Function
-			d.triggers[s.Key()] = now
+		if there[s.Key()] {
+			continue
+		}
+		d.triggers[s.Key()] = now
+		if s.Function.Name != "" { // a relay is nobody's
 			lost[s.Function] = append(lost[s.Function], s.Trigger)
 		}
 	}

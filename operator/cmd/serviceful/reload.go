@@ -133,6 +133,9 @@ func (s *stack) retire(ctx context.Context, snapshot *wiring.Snapshot, now time.
 			if err != nil {
 				return err
 			}
+			if o.Function.Name == "" {
+				continue
+			}
 			s.log.Warn("trigger removed", "function", o.Function.String(), "trigger", o.Trigger, "dead_calls", buried)
 		}
 	}

@@ -81,7 +81,7 @@ func storeKind(ctx context.Context, b *bus.Bus, n int) error {
 	case 1:
 		err = b.PublishEvents(ctx, shop, []*event.Event{newEvent("a.b", id), newEvent("a.b", id+" too")})
 	case 2:
-		_, err = b.Put(ctx, bus.KeyRef{Namespace: shop, Bucket: "things", Key: "key." + id}, []byte("value "+id), bus.Condition{Absent: true}, 0)
+		_, err = b.Put(ctx, bus.KeyRef{Namespace: shop, Bucket: "things", Key: "key." + id}, []byte("value "+id), bus.Write{Absent: true}, 0)
 	case 3:
 		m := call(id, "body "+id)
 		p := envelope.Progress{Attempts: 1, Tries: 1, Origin: id, First: time.Now()}

@@ -107,10 +107,10 @@ func TestEndingsWhileTheStoreIsNearlyFull(t *testing.T) {
 		}
 	}
 	k := bus.KeyRef{Namespace: shop, Bucket: "things", Key: "a"}
-	if _, err := in.Put(t.Context(), k, nil, bus.Condition{}, 0); !errors.Is(err, bus.ErrFull) {
+	if _, err := in.Put(t.Context(), k, nil, bus.Write{}, 0); !errors.Is(err, bus.ErrFull) {
 		t.Errorf("setting a key: %v, want ErrFull", err)
 	}
-	if err := in.DeleteKey(t.Context(), k, bus.Condition{}); err != nil {
+	if err := in.DeleteKey(t.Context(), k, bus.Write{}); err != nil {
 		t.Errorf("removing a key: %v", err)
 	}
 }

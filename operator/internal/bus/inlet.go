@@ -46,11 +46,11 @@ func (i Inlet) PublishEvents(ctx context.Context, namespace string, events []*ev
 }
 
 // Put is Bus.Put.
-func (i Inlet) Put(ctx context.Context, k KeyRef, value []byte, c Condition, ttl time.Duration) (uint64, error) {
+func (i Inlet) Put(ctx context.Context, k KeyRef, value []byte, w Write, ttl time.Duration) (uint64, error) {
 	if i.full() {
 		return 0, ErrFull
 	}
-	return i.Bus.Put(ctx, k, value, c, ttl)
+	return i.Bus.Put(ctx, k, value, w, ttl)
 }
 
 // Send is Bus.Send.
@@ -62,9 +62,9 @@ func (i Inlet) Send(ctx context.Context, r Rerun, sequence uint64, now time.Time
 }
 
 // PutObject is Bus.PutObject. An upload ends when there is no more room.
-func (i Inlet) PutObject(ctx context.Context, r ObjectRef, u Upload, c Condition) (Object, error) {
+func (i Inlet) PutObject(ctx context.Context, r ObjectRef, u Upload, w Write) (Object, error) {
 	u.Body = roomy{u.Body, i}
-	return i.Bus.PutObject(ctx, r, u, c)
+	return i.Bus.PutObject(ctx, r, u, w)
 }
 
 // roomy is a body that can be read while there is room for it.

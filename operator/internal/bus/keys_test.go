@@ -37,14 +37,14 @@ func (s things) keys(prefix string, limit int) []string {
 func TestKeys(t *testing.T) {
 	s := openThings(t)
 	for _, key := range []string{"a", "a.1", "a.2", "a.2.x", "ab", "b.1", "dead", "a.dead", "gone"} {
-		s.mustPut(key, "value", bus.Condition{}, 0)
+		s.mustPut(key, "value", bus.Write{}, 0)
 	}
 	for _, key := range []string{"dead", "a.dead"} {
 		s.mustDelete(key)
 	}
-	s.mustPut("gone", "value", bus.Condition{}, time.Second)
+	s.mustPut("gone", "value", bus.Write{}, time.Second)
 	s.expires("gone")
-	s.mustPut("a", "newer", bus.Condition{}, 0)
+	s.mustPut("a", "newer", bus.Write{}, 0)
 
 	tests := map[string][]string{
 		"":     {"a", "a.1", "a.2", "a.2.x", "ab", "b.1"},
@@ -70,7 +70,7 @@ func TestManyKeys(t *testing.T) {
 	want := make([]string, n)
 	for i := range n {
 		want[i] = fmt.Sprintf("key.%04d", i)
-		s.mustPut(want[i], "value", bus.Condition{}, 0)
+		s.mustPut(want[i], "value", bus.Write{}, 0)
 	}
 	for _, limit := range []int{500, 1000, n, 10_000} {
 		if got := s.keys("key.", limit); !slices.Equal(got, want) {
@@ -85,7 +85,7 @@ func TestListsLeaveNoConsumer(t *testing.T) {
 	s := things{t, natstest.Connect(t, server)}
 	layOut(t, s.b)
 	for _, key := range []string{"a", "b", "c"} {
-		s.mustPut(key, "value", bus.Condition{}, 0)
+		s.mustPut(key, "value", bus.Write{}, 0)
 	}
 	for range 50 {
 		s.keys("", 2)

@@ -3,10 +3,12 @@ package bus
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/serviceful/serviceful/operator/internal/envelope"
+	"github.com/serviceful/serviceful/operator/internal/event"
 	"github.com/serviceful/serviceful/operator/internal/names"
 )
 
@@ -20,14 +22,10 @@ const (
 	headerTTL       = "Nats-TTL"
 )
 
-func keySubject(namespace, bucket, key string) string {
-	return "$KV." + names.Bucket(namespace, bucket) + "." + key
-}
-
 // KeyRef is a key in a bucket of a namespace.
 type KeyRef struct{ Namespace, Bucket, Key string }
 
-func (k KeyRef) subject() string { return keySubject(k.Namespace, k.Bucket, k.Key) }
+func (k KeyRef) subject() string { return names.Key(k.Namespace, k.Bucket, k.Key) }
 
 // Entry is the value of a key and its revision.
 type Entry struct {
@@ -51,22 +49,31 @@ func tombstone(h envelope.Header) bool {
 	return h.Get(headerOperation) != "" || h.Get(headerMarker) != ""
 }
 
-// Condition is what must hold for a key to be changed; the zero Condition holds
-// always.
-type Condition struct {
-	Absent   bool   // the key has no value
-	Revision uint64 // it has this revision; 0: any
+// Write is how a key or an object is changed: under which condition, and how many
+// steps from a first cause. The zero Write is one, whatever is there.
+type Write struct {
+	Absent   bool   // only if it has no value
+	Revision uint64 // only if it has this revision; 0: any
+	Hops     int    // of the change (event.Event)
 }
 
-// Put sets a key for ttl (0: for good) if the condition holds, else it returns
-// ErrConflict. It returns the new revision.
-func (b *Bus) Put(ctx context.Context, k KeyRef, value []byte, c Condition, ttl time.Duration) (uint64, error) {
+// note keeps the hops with what is stored, for whoever is told of the change.
+func (w Write) note(m *envelope.Message) {
+	if w.Hops > 0 {
+		m.Header.Set(event.HeaderHops, strconv.Itoa(w.Hops))
+	}
+}
+
+// Put sets a key for ttl (0: for good) if the condition of w holds, else it
+// returns ErrConflict. It returns the new revision.
+func (b *Bus) Put(ctx context.Context, k KeyRef, value []byte, w Write, ttl time.Duration) (uint64, error) {
 	m := &envelope.Message{Subject: k.subject(), Header: envelope.Header{}, Body: value}
 	if ttl > 0 {
 		m.Header.Set(headerTTL, ttl.String())
 	}
-	if !c.Absent {
-		return b.change(ctx, m, c)
+	w.note(m)
+	if !w.Absent {
+		return b.change(ctx, m, w)
 	}
 	stored, err := b.StoreIf(ctx, m, 0)
 	if !errors.Is(err, ErrConflict) {
@@ -85,23 +92,39 @@ func (b *Bus) Put(ctx context.Context, k KeyRef, value []byte, c Condition, ttl 
 	return stored.Sequence, err
 }
 
-// DeleteKey removes a key if the condition holds, else it returns ErrConflict.
-// A key without a value is removed already.
-func (b *Bus) DeleteKey(ctx context.Context, k KeyRef, c Condition) error {
+// DeleteKey removes a key if the condition of w holds, else it returns
+// ErrConflict. A key without a value is removed already: nothing changes.
+//
+// What is left of the key for a while is the mark of a purge: when that of a
+// delete goes, the server takes it for a value that has expired.
+func (b *Bus) DeleteKey(ctx context.Context, k KeyRef, w Write) error {
+	if w.Revision == 0 {
+		if _, err := b.Get(ctx, k); err != nil {
+			return notFoundIsNil(err)
+		}
+	}
 	m := &envelope.Message{
 		Subject: k.subject(),
-		Header:  envelope.Header{headerOperation: {"DEL"}, headerTTL: {tombstonesKept.String()}},
+		Header:  envelope.Header{headerOperation: {"PURGE"}, headerTTL: {tombstonesKept.String()}},
 	}
-	_, err := b.change(ctx, m, c)
+	w.note(m)
+	_, err := b.change(ctx, m, w)
 	return err
 }
 
-func (b *Bus) change(ctx context.Context, m *envelope.Message, c Condition) (uint64, error) {
-	if c.Revision == 0 {
+func notFoundIsNil(err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+func (b *Bus) change(ctx context.Context, m *envelope.Message, w Write) (uint64, error) {
+	if w.Revision == 0 {
 		stored, err := b.Store(ctx, m)
 		return stored.Sequence, err
 	}
-	stored, err := b.StoreIf(ctx, m, c.Revision)
+	stored, err := b.StoreIf(ctx, m, w.Revision)
 	return stored.Sequence, err
 }
 
@@ -114,7 +137,7 @@ func (b *Bus) Keys(ctx context.Context, namespace, bucket, prefix string, limit 
 	if strings.HasSuffix(prefix, ".") {
 		filter = prefix + ">"
 	}
-	root := keySubject(namespace, bucket, "")
+	root := names.Key(namespace, bucket, "")
 	from := place{stream: names.BucketStream(namespace, bucket), subjects: []string{root + filter}, after: after, headersOnly: true}
 	keys = []string{}
 	err = b.scan(ctx, from, func(m *envelope.Message, more bool) (bool, error) {

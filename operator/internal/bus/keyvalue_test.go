@@ -27,11 +27,11 @@ func openThings(t *testing.T) things {
 	return things{t, start(t)}
 }
 
-func (s things) put(key, value string, c bus.Condition, ttl time.Duration) (uint64, error) {
+func (s things) put(key, value string, c bus.Write, ttl time.Duration) (uint64, error) {
 	return s.b.Put(s.t.Context(), bus.KeyRef{Namespace: shop, Bucket: "things", Key: key}, []byte(value), c, ttl)
 }
 
-func (s things) mustPut(key, value string, c bus.Condition, ttl time.Duration) uint64 {
+func (s things) mustPut(key, value string, c bus.Write, ttl time.Duration) uint64 {
 	s.t.Helper()
 	revision, err := s.put(key, value, c, ttl)
 	if err != nil {
@@ -40,7 +40,7 @@ func (s things) mustPut(key, value string, c bus.Condition, ttl time.Duration) u
 	return revision
 }
 
-func (s things) delete(key string, c bus.Condition) error {
+func (s things) delete(key string, c bus.Write) error {
 	return s.b.DeleteKey(s.t.Context(), bus.KeyRef{Namespace: shop, Bucket: "things", Key: key}, c)
 }
 
@@ -50,7 +50,7 @@ func (s things) get(key string) (bus.Entry, error) {
 
 func (s things) mustDelete(key string) {
 	s.t.Helper()
-	if err := s.delete(key, bus.Condition{}); err != nil {
+	if err := s.delete(key, bus.Write{}); err != nil {
 		s.t.Fatalf("deleting %s: %v", key, err)
 	}
 }
@@ -79,15 +79,15 @@ func (s things) want(key, value string) {
 func TestPutGetDelete(t *testing.T) {
 	s := openThings(t)
 	s.want("key", "")
-	first := s.mustPut("key", "one", bus.Condition{}, 0)
+	first := s.mustPut("key", "one", bus.Write{}, 0)
 	s.want("key", "one")
-	second := s.mustPut("key", "two", bus.Condition{}, 0)
+	second := s.mustPut("key", "two", bus.Write{}, 0)
 	s.want("key", "two")
 	if e, err := s.get("key"); err != nil || e.Revision != second || second <= first {
 		t.Errorf("revision %d, %v; put said %d after %d", e.Revision, err, second, first)
 	}
 	for range 2 {
-		if err := s.delete("key", bus.Condition{}); err != nil {
+		if err := s.delete("key", bus.Write{}); err != nil {
 			t.Error(err)
 		}
 		s.want("key", "")
@@ -107,7 +107,7 @@ func TestValues(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			s.mustPut(test.key, test.value, bus.Condition{}, 0)
+			s.mustPut(test.key, test.value, bus.Write{}, 0)
 			if e, err := s.get(test.key); err != nil || string(e.Value) != test.value {
 				t.Errorf("%d bytes, %v", len(e.Value), err)
 			}
@@ -117,28 +117,28 @@ func TestValues(t *testing.T) {
 
 func TestConditions(t *testing.T) {
 	s := openThings(t)
-	old := func(key string) uint64 { return s.mustPut(key, "old", bus.Condition{}, 0) }
+	old := func(key string) uint64 { return s.mustPut(key, "old", bus.Write{}, 0) }
 	before := map[string]func(key string) (revision uint64){
 		"there":       old,
 		"deleted":     func(key string) uint64 { defer s.mustDelete(key); return old(key) },
-		"expired":     func(key string) uint64 { return s.mustPut(key, "old", bus.Condition{}, time.Second) },
+		"expired":     func(key string) uint64 { return s.mustPut(key, "old", bus.Write{}, time.Second) },
 		"never there": func(string) uint64 { return 42 },
 	}
 	conditions := map[string]struct {
-		condition     func(revision uint64) bus.Condition
+		condition     func(revision uint64) bus.Write
 		there, absent bool // whether it holds for a key that is there, and for one that is not
 	}{
-		"none":             {func(uint64) bus.Condition { return bus.Condition{} }, true, true},
-		"absent":           {func(uint64) bus.Condition { return bus.Condition{Absent: true} }, false, true},
-		"its revision":     {func(r uint64) bus.Condition { return bus.Condition{Revision: r} }, true, false},
-		"another revision": {func(r uint64) bus.Condition { return bus.Condition{Revision: r + 1_000_000} }, false, false},
+		"none":             {func(uint64) bus.Write { return bus.Write{} }, true, true},
+		"absent":           {func(uint64) bus.Write { return bus.Write{Absent: true} }, false, true},
+		"its revision":     {func(r uint64) bus.Write { return bus.Write{Revision: r} }, true, false},
+		"another revision": {func(r uint64) bus.Write { return bus.Write{Revision: r + 1_000_000} }, false, false},
 	}
 	changes := map[string]struct {
-		change func(key string, c bus.Condition) error
+		change func(key string, c bus.Write) error
 		value  string // afterwards
 	}{
-		"put":          {func(key string, c bus.Condition) error { _, err := s.put(key, "new", c, 0); return err }, "new"},
-		"put with TTL": {func(key string, c bus.Condition) error { _, err := s.put(key, "new", c, time.Hour); return err }, "new"},
+		"put":          {func(key string, c bus.Write) error { _, err := s.put(key, "new", c, 0); return err }, "new"},
+		"put with TTL": {func(key string, c bus.Write) error { _, err := s.put(key, "new", c, time.Hour); return err }, "new"},
 		"delete":       {s.delete, ""},
 	}
 	var tests []func()
@@ -181,12 +181,12 @@ func TestConditions(t *testing.T) {
 func TestTTL(t *testing.T) {
 	s := openThings(t)
 	put := time.Now()
-	s.mustPut("short", "x", bus.Condition{}, time.Second)
-	s.mustPut("created", "x", bus.Condition{Absent: true}, time.Second)
-	s.mustPut("extended", "x", bus.Condition{}, time.Second)
-	s.mustPut("kept", "x", bus.Condition{}, time.Second)
-	s.mustPut("extended", "y", bus.Condition{}, time.Hour)
-	s.mustPut("kept", "y", bus.Condition{}, 0)
+	s.mustPut("short", "x", bus.Write{}, time.Second)
+	s.mustPut("created", "x", bus.Write{Absent: true}, time.Second)
+	s.mustPut("extended", "x", bus.Write{}, time.Second)
+	s.mustPut("kept", "x", bus.Write{}, time.Second)
+	s.mustPut("extended", "y", bus.Write{}, time.Hour)
+	s.mustPut("kept", "y", bus.Write{}, 0)
 	for _, key := range []string{"short", "created"} {
 		s.expires(key)
 	}
@@ -195,7 +195,7 @@ func TestTTL(t *testing.T) {
 	}
 	s.want("extended", "y")
 	s.want("kept", "y")
-	s.mustPut("short", "again", bus.Condition{Absent: true}, time.Second)
+	s.mustPut("short", "again", bus.Write{Absent: true}, time.Second)
 	s.expires("short")
 }
 
@@ -206,9 +206,9 @@ func TestCountAtOnce(t *testing.T) {
 	increment := func(key string) error {
 		for {
 			e, err := s.get(key)
-			c := bus.Condition{Revision: e.Revision}
+			c := bus.Write{Revision: e.Revision}
 			if errors.Is(err, bus.ErrNotFound) {
-				c = bus.Condition{Absent: true}
+				c = bus.Write{Absent: true}
 			} else if err != nil {
 				return err
 			}
@@ -253,7 +253,7 @@ func TestCreateAtOnce(t *testing.T) {
 		won := 0
 		for range 16 {
 			wg.Go(func() {
-				_, err := s.put("key", "x", bus.Condition{Absent: true}, 0)
+				_, err := s.put("key", "x", bus.Write{Absent: true}, 0)
 				mu.Lock()
 				defer mu.Unlock()
 				if err == nil {
@@ -280,7 +280,7 @@ func TestBucketIsAKeyValueBucket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.mustPut("ours", "1", bus.Condition{}, 0)
+	s.mustPut("ours", "1", bus.Write{}, 0)
 	if e, err := kv.Get(t.Context(), "ours"); err != nil || string(e.Value()) != "1" {
 		t.Errorf("it reads %v, %v", e, err)
 	}
@@ -293,7 +293,7 @@ func TestBucketIsAKeyValueBucket(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.want("theirs", "")
-		s.mustPut("theirs", "3", bus.Condition{Absent: true}, 0)
+		s.mustPut("theirs", "3", bus.Write{Absent: true}, 0)
 	}
 	s.mustDelete("ours")
 	if _, err := kv.Get(t.Context(), "ours"); !errors.Is(err, jetstream.ErrKeyNotFound) {

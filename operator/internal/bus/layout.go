@@ -46,8 +46,20 @@ func (l Layout) Apply(ctx context.Context, s *wiring.Snapshot) error {
 			return err
 		}
 	}
+	if err := l.ensureData(ctx, s); err != nil {
+		return err
+	}
+	return l.ensureConsumers(ctx, s)
+}
+
+// atOnce is how many streams or consumers are made beside one another.
+const atOnce = 16
+
+// ensureData makes the buckets and stores that are bound or whose changes are
+// relayed.
+func (l Layout) ensureData(ctx context.Context, s *wiring.Snapshot) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(16)
+	g.SetLimit(atOnce)
 	for _, f := range s.Functions {
 		for bucket := range f.Buckets {
 			g.Go(func() error { return l.ensure(ctx, bucketConfig(f.Name.Namespace, bucket)) })
@@ -56,6 +68,21 @@ func (l Layout) Apply(ctx context.Context, s *wiring.Snapshot) error {
 			g.Go(func() error { return l.ensure(ctx, objectConfig(f.Name.Namespace, store)) })
 		}
 	}
+	for _, sub := range s.Subscriptions {
+		switch {
+		case !sub.Relays():
+		case sub.Bucket != "":
+			g.Go(func() error { return l.ensure(ctx, bucketConfig(sub.Function.Namespace, sub.Bucket)) })
+		default:
+			g.Go(func() error { return l.ensure(ctx, objectConfig(sub.Function.Namespace, sub.Store)) })
+		}
+	}
+	return g.Wait()
+}
+
+func (l Layout) ensureConsumers(ctx context.Context, s *wiring.Snapshot) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
 	for _, sub := range s.Subscriptions {
 		g.Go(func() error { return l.ensureConsumer(ctx, sub) })
 	}
@@ -92,7 +119,7 @@ func (l Layout) ensureStreams(ctx context.Context, namespace string) error {
 // Old, which later allows schedules beside the keys.
 func bucketConfig(namespace, bucket string) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name: names.BucketStream(namespace, bucket), Subjects: []string{keySubject(namespace, bucket, ">")},
+		Name: names.BucketStream(namespace, bucket), Subjects: []string{names.Key(namespace, bucket, ">")},
 		MaxMsgsPerSubject: 1, AllowRollup: true, DenyDelete: true, AllowMsgTTL: true, SubjectDeleteMarkerTTL: tombstonesKept,
 	}
 }
@@ -162,7 +189,37 @@ func (l Layout) Orphans(ctx context.Context, namespace string, s *wiring.Snapsho
 			return nil, err
 		}
 	}
-	return out, nil
+	return out, l.eachRelay(ctx, namespace, seen, add)
+}
+
+// eachRelay calls f for each relay of a bucket's or a store's changes in a
+// namespace but those that are wanted, by their subscriptions' keys.
+func (l Layout) eachRelay(ctx context.Context, namespace string, wanted map[string]bool, f func(Orphan)) error {
+	list := l.Bus.js.StreamNames(ctx)
+	for name := range list.Name() {
+		of, trigger, ok := relayed(name)
+		if !ok || of != namespace || wanted[name+"/"+names.ChangesConsumer] {
+			continue
+		}
+		switch _, err := l.Bus.js.Consumer(ctx, name, names.ChangesConsumer); {
+		case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
+		case err != nil:
+			return explain(fmt.Sprintf("looking up the relay of %q", name), err)
+		default:
+			f(Orphan{name, names.ChangesConsumer, names.Function{Namespace: namespace}, trigger})
+		}
+	}
+	return explain("listing the streams", list.Err())
+}
+
+// relayed is the trigger that stands for the relay of a stream's changes, if it is
+// a bucket's or a store's.
+func relayed(stream string) (namespace, trigger string, ok bool) {
+	if namespace, bucket, ok := names.ParseBucketStream(stream); ok {
+		return namespace, names.BucketPath(bucket), true
+	}
+	namespace, store, ok := names.ParseStoreStream(stream)
+	return namespace, names.StorePath(store), ok
 }
 
 // eachConsumer calls f for the trigger of each consumer of a stream.

@@ -99,12 +99,12 @@ type Upload struct {
 	Body        io.Reader
 }
 
-// PutObject makes the content the object's if the condition holds, before the
+// PutObject makes the content the object's if the condition of w holds, before the
 // upload and after it; else it returns ErrConflict. It holds about a mebibyte of
 // the content at a time. Of an upload that fails nothing is left, unless this
 // process or NATS ends meanwhile; then Layout.SweepObjects removes what is.
-func (b *Bus) PutObject(ctx context.Context, r ObjectRef, u Upload, c Condition) (Object, error) {
-	if _, err := b.replaceable(ctx, r, c); err != nil {
+func (b *Bus) PutObject(ctx context.Context, r ObjectRef, u Upload, w Write) (Object, error) {
+	if _, err := b.replaceable(ctx, r, w); err != nil {
 		return Object{}, err
 	}
 	content := nuid.Next()
@@ -119,7 +119,7 @@ func (b *Bus) PutObject(ctx context.Context, r ObjectRef, u Upload, c Condition)
 	o := Object{
 		ObjectRef: r, ContentType: u.ContentType, Size: sent.size, Digest: sent.digest, Modified: time.Now(), Placed: true, content: content,
 	}
-	o.Revision, err = b.replace(ctx, r, c, infoMessage(o, sent.chunks))
+	o.Revision, err = b.replace(ctx, r, w, infoMessage(o, sent.chunks))
 	switch {
 	case errors.Is(err, ErrUnavailable): // it may be stored, or be so in a moment
 		return Object{}, err
@@ -130,32 +130,32 @@ func (b *Bus) PutObject(ctx context.Context, r ObjectRef, u Upload, c Condition)
 	return o, nil
 }
 
-// DeleteObject removes an object if the condition holds, else it returns
+// DeleteObject removes an object if the condition of w holds, else it returns
 // ErrConflict. One that is not there is removed already.
-func (b *Bus) DeleteObject(ctx context.Context, r ObjectRef, c Condition) error {
-	old, err := b.replaceable(ctx, r, c)
+func (b *Bus) DeleteObject(ctx context.Context, r ObjectRef, w Write) error {
+	old, err := b.replaceable(ctx, r, w)
 	if err != nil || old.Size < 0 {
 		return err
 	}
 	m := infoOf(jetstream.ObjectInfo{ObjectMeta: jetstream.ObjectMeta{Name: r.Name}, NUID: old.content, Deleted: true}, r)
 	m.Header.Set(headerTTL, tombstonesKept.String())
-	_, err = b.replace(ctx, r, c, m)
+	_, err = b.replace(ctx, r, w, m)
 	return err
 }
 
 // gone is the size of an object that is not there.
 const gone = -1
 
-// replaceable is the object that is there, which the condition allows to be
+// replaceable is the object that is there, which w allows to be
 // replaced; its size is gone where there is none.
-func (b *Bus) replaceable(ctx context.Context, r ObjectRef, c Condition) (Object, error) {
+func (b *Bus) replaceable(ctx context.Context, r ObjectRef, w Write) (Object, error) {
 	old, err := b.Object(ctx, r)
 	if errors.Is(err, ErrNotFound) {
 		old.Size = gone
 	} else if err != nil {
 		return old, err
 	}
-	if c.Absent && old.Size >= 0 || c.Revision != 0 && (old.Size < 0 || c.Revision != old.Revision) {
+	if w.Absent && old.Size >= 0 || w.Revision != 0 && (old.Size < 0 || w.Revision != old.Revision) {
 		return old, ErrConflict
 	}
 	return old, nil
@@ -164,9 +164,10 @@ func (b *Bus) replaceable(ctx context.Context, r ObjectRef, c Condition) (Object
 // replace stores what the object is from now on, and removes the content that
 // it had. That must be exactly the one that was replaced, however many others
 // write at the same time: so it is a compare-and-set also without a condition.
-func (b *Bus) replace(ctx context.Context, r ObjectRef, c Condition, m *envelope.Message) (revision uint64, err error) {
+func (b *Bus) replace(ctx context.Context, r ObjectRef, w Write, m *envelope.Message) (revision uint64, err error) {
+	w.note(m)
 	for {
-		old, err := b.replaceable(ctx, r, c)
+		old, err := b.replaceable(ctx, r, w)
 		if err != nil {
 			return 0, err
 		}

@@ -65,7 +65,7 @@ func layOutFiles(t *testing.T, b *bus.Bus) {
 
 func upload(t *testing.T, b *bus.Bus, name string, content []byte) bus.Object {
 	t.Helper()
-	o, err := b.PutObject(t.Context(), ref(name), bus.Upload{Body: bytes.NewReader(content)}, bus.Condition{})
+	o, err := b.PutObject(t.Context(), ref(name), bus.Upload{Body: bytes.NewReader(content)}, bus.Write{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +133,7 @@ func TestObjectSizes(t *testing.T) {
 func TestObjectsOfOthers(t *testing.T) {
 	b, store, _ := files(t)
 	content := random(5*piece + 3)
-	_, err := b.PutObject(t.Context(), ref("ours/é.csv"), bus.Upload{ContentType: "text/csv", Body: bytes.NewReader(content)}, bus.Condition{})
+	_, err := b.PutObject(t.Context(), ref("ours/é.csv"), bus.Upload{ContentType: "text/csv", Body: bytes.NewReader(content)}, bus.Write{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +159,7 @@ func TestObjectsOfOthers(t *testing.T) {
 	if _, err := b.Object(t.Context(), ref("link")); !errors.Is(err, bus.ErrNotFound) {
 		t.Errorf("a link is %v", err)
 	}
-	if err := b.DeleteObject(t.Context(), ref("theirs"), bus.Condition{}); err != nil {
+	if err := b.DeleteObject(t.Context(), ref("theirs"), bus.Write{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := store.GetInfo(t.Context(), "theirs"); !errors.Is(err, jetstream.ErrObjectNotFound) {
@@ -175,32 +175,32 @@ func TestObjectsOfOthers(t *testing.T) {
 
 func TestObjectConditions(t *testing.T) {
 	b, _, stream := files(t)
-	write := func(c bus.Condition) (bus.Object, error) {
+	write := func(c bus.Write) (bus.Object, error) {
 		return b.PutObject(t.Context(), ref("a"), bus.Upload{Body: bytes.NewReader([]byte("x"))}, c)
 	}
 	steps := []struct {
 		do   func(last bus.Object) (bus.Object, error)
 		want error
 	}{
-		{func(bus.Object) (bus.Object, error) { return write(bus.Condition{Revision: 1}) }, bus.ErrConflict},
-		{func(bus.Object) (bus.Object, error) { return write(bus.Condition{Absent: true}) }, nil},
-		{func(bus.Object) (bus.Object, error) { return write(bus.Condition{Absent: true}) }, bus.ErrConflict},
-		{func(o bus.Object) (bus.Object, error) { return write(bus.Condition{Revision: o.Revision + 1}) }, bus.ErrConflict},
-		{func(o bus.Object) (bus.Object, error) { return write(bus.Condition{Revision: o.Revision}) }, nil},
+		{func(bus.Object) (bus.Object, error) { return write(bus.Write{Revision: 1}) }, bus.ErrConflict},
+		{func(bus.Object) (bus.Object, error) { return write(bus.Write{Absent: true}) }, nil},
+		{func(bus.Object) (bus.Object, error) { return write(bus.Write{Absent: true}) }, bus.ErrConflict},
+		{func(o bus.Object) (bus.Object, error) { return write(bus.Write{Revision: o.Revision + 1}) }, bus.ErrConflict},
+		{func(o bus.Object) (bus.Object, error) { return write(bus.Write{Revision: o.Revision}) }, nil},
 		{func(o bus.Object) (bus.Object, error) {
-			return o, b.DeleteObject(t.Context(), ref("a"), bus.Condition{Revision: o.Revision + 1})
+			return o, b.DeleteObject(t.Context(), ref("a"), bus.Write{Revision: o.Revision + 1})
 		}, bus.ErrConflict},
 		{func(o bus.Object) (bus.Object, error) {
-			return o, b.DeleteObject(t.Context(), ref("a"), bus.Condition{Revision: o.Revision})
+			return o, b.DeleteObject(t.Context(), ref("a"), bus.Write{Revision: o.Revision})
 		}, nil},
 		{func(o bus.Object) (bus.Object, error) {
-			return o, b.DeleteObject(t.Context(), ref("a"), bus.Condition{Revision: o.Revision})
+			return o, b.DeleteObject(t.Context(), ref("a"), bus.Write{Revision: o.Revision})
 		}, bus.ErrConflict},
 		{func(o bus.Object) (bus.Object, error) {
-			return o, b.DeleteObject(t.Context(), ref("a"), bus.Condition{})
+			return o, b.DeleteObject(t.Context(), ref("a"), bus.Write{})
 		}, nil},
-		{func(o bus.Object) (bus.Object, error) { return write(bus.Condition{Revision: o.Revision}) }, bus.ErrConflict},
-		{func(bus.Object) (bus.Object, error) { return write(bus.Condition{Absent: true}) }, nil},
+		{func(o bus.Object) (bus.Object, error) { return write(bus.Write{Revision: o.Revision}) }, bus.ErrConflict},
+		{func(bus.Object) (bus.Object, error) { return write(bus.Write{Absent: true}) }, nil},
 	}
 	var last bus.Object
 	for i, step := range steps {
@@ -226,7 +226,7 @@ func TestObjectWriters(t *testing.T) {
 	for i := range 16 {
 		writers.Go(func() {
 			upload(t, b, "a", random(piece+i))
-			_, err := b.PutObject(t.Context(), ref("once"), bus.Upload{Body: bytes.NewReader(random(i))}, bus.Condition{Absent: true})
+			_, err := b.PutObject(t.Context(), ref("once"), bus.Upload{Body: bytes.NewReader(random(i))}, bus.Write{Absent: true})
 			if err == nil {
 				created <- i
 			} else if !errors.Is(err, bus.ErrConflict) {
@@ -273,7 +273,7 @@ func TestUploadFails(t *testing.T) {
 	room := 30
 	in := bus.Inlet{Bus: b, Room: func() int64 { room--; return int64(room) }}
 	for name, test := range map[string]struct {
-		put  func(context.Context, bus.ObjectRef, bus.Upload, bus.Condition) (bus.Object, error)
+		put  func(context.Context, bus.ObjectRef, bus.Upload, bus.Write) (bus.Object, error)
 		body io.Reader
 		want error
 	}{
@@ -282,7 +282,7 @@ func TestUploadFails(t *testing.T) {
 		"no more room": {in.PutObject, &breaking{12 * piece, io.EOF}, bus.ErrFull},
 		"other digest": {b.PutObject, bytes.NewReader(random(2 * piece)), bus.ErrDigest},
 	} {
-		if _, err := test.put(t.Context(), ref("a"), bus.Upload{Body: test.body, Digest: make([]byte, 32)}, bus.Condition{}); !errors.Is(err, test.want) {
+		if _, err := test.put(t.Context(), ref("a"), bus.Upload{Body: test.body, Digest: make([]byte, 32)}, bus.Write{}); !errors.Is(err, test.want) {
 			t.Errorf("%s: %v, want %v", name, err, test.want)
 		}
 		if left := contents(t, stream); len(left) != 1 {
@@ -347,7 +347,7 @@ func TestReplacedWhileRead(t *testing.T) {
 		writers.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
 				if n%7 == 6 {
-					if err := b.DeleteObject(t.Context(), ref("a"), bus.Condition{}); err != nil {
+					if err := b.DeleteObject(t.Context(), ref("a"), bus.Write{}); err != nil {
 						t.Error(err)
 					}
 				}
@@ -427,7 +427,7 @@ func TestObjectIsStreamed(t *testing.T) {
 		}
 		return n, nil
 	})
-	o, err := b.PutObject(t.Context(), ref("a"), bus.Upload{Body: body}, bus.Condition{})
+	o, err := b.PutObject(t.Context(), ref("a"), bus.Upload{Body: body}, bus.Write{})
 	if err != nil || most > ahead {
 		t.Errorf("%d bytes were held of an upload of %d, want at most %d; error %v", most, size, ahead, err)
 	}
@@ -453,7 +453,7 @@ func TestListObjects(t *testing.T) {
 		upload(t, b, fmt.Sprintf("a/%02d", i), random(i))
 	}
 	for _, name := range []string{"a/03", "a/24"} {
-		if err := b.DeleteObject(t.Context(), ref(name), bus.Condition{}); err != nil {
+		if err := b.DeleteObject(t.Context(), ref(name), bus.Write{}); err != nil {
 			t.Fatal(err)
 		}
 	}

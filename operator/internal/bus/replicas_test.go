@@ -59,7 +59,7 @@ func put(t *testing.T, b *bus.Bus, value string) bus.Entry {
 	k := bus.KeyRef{Namespace: shop, Bucket: "things", Key: "a"}
 	var e bus.Entry
 	eventually(t, "it is put", func() bool {
-		_, err := b.Put(t.Context(), k, []byte(value), bus.Condition{}, 0)
+		_, err := b.Put(t.Context(), k, []byte(value), bus.Write{}, 0)
 		return err == nil
 	})
 	eventually(t, "it is read", func() bool {

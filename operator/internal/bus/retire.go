@@ -13,7 +13,8 @@ import (
 	"github.com/serviceful/serviceful/operator/internal/names"
 )
 
-// Orphan is the consumer of a trigger that is no more.
+// Orphan is the consumer of a trigger that is no more, or of a relay of changes
+// that nobody watches; its Function has no Name then.
 type Orphan struct {
 	Stream, Consumer string
 	Function         names.Function
@@ -30,7 +31,10 @@ func (l Layout) Retire(ctx context.Context, o Orphan, now time.Time) (buried int
 		return 0, explain(fmt.Sprintf("looking up stream %q", o.Stream), err)
 	}
 	clearing := l.buryCalls
-	if o.Stream == names.Events(o.Function.Namespace) {
+	switch {
+	case o.Function.Name == "":
+		clearing = leave
+	case o.Stream == names.Events(o.Function.Namespace):
 		clearing = l.purgeRetries
 	}
 	if buried, err = clearing(ctx, stream, o, now); err != nil {
@@ -42,6 +46,9 @@ func (l Layout) Retire(ctx context.Context, o Orphan, now time.Time) (buried int
 	late, err := clearing(ctx, stream, o, now)
 	return buried + late, err
 }
+
+// leave is for a relay: what changed, and nobody watches any more, is no event.
+func leave(context.Context, jetstream.Stream, Orphan, time.Time) (int, error) { return 0, nil }
 
 func (l Layout) buryCalls(ctx context.Context, stream jetstream.Stream, o Orphan, now time.Time) (buried int, err error) {
 	filter := names.CallFilter(o.Function, o.Trigger)

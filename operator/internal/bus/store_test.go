@@ -164,11 +164,11 @@ func TestUnavailable(t *testing.T) {
 			return err
 		},
 		"put": func() error {
-			_, err := b.Put(ctx, bus.KeyRef{Namespace: shop, Bucket: "things", Key: "key"}, nil, bus.Condition{}, 0)
+			_, err := b.Put(ctx, bus.KeyRef{Namespace: shop, Bucket: "things", Key: "key"}, nil, bus.Write{}, 0)
 			return err
 		},
 		"create": func() error {
-			_, err := b.Put(ctx, bus.KeyRef{Namespace: shop, Bucket: "things", Key: "key"}, nil, bus.Condition{Absent: true}, 0)
+			_, err := b.Put(ctx, bus.KeyRef{Namespace: shop, Bucket: "things", Key: "key"}, nil, bus.Write{Absent: true}, 0)
 			return err
 		},
 		"consume": func() error { _, err := b.Consume(ctx, "WORK_shop", "mail", 1, nil); return err },

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/serviceful/serviceful/operator/internal/names"
+	"github.com/serviceful/serviceful/operator/internal/wiring"
 )
 
 // codeConsumerLimit is the server's word that it takes no more consumers.
@@ -46,13 +47,16 @@ type TriggerState struct {
 func (l Layout) Namespaces(ctx context.Context) ([]string, error) { return l.Bus.Namespaces(ctx) }
 
 // Survey looks at all triggers of a namespace at once: a few requests, however
-// many there are.
-func (l Layout) Survey(ctx context.Context, namespace string, now time.Time) (*Survey, error) {
+// many there are, and one for each relay of changes that the snapshot has.
+func (l Layout) Survey(ctx context.Context, namespace string, wired *wiring.Snapshot, now time.Time) (*Survey, error) {
 	s := &Survey{Triggers: map[string]TriggerState{}, Dead: map[DeadKey]int64{}}
 	for _, name := range []string{names.Events(namespace), names.Work(namespace)} {
 		if err := l.surveyConsumers(ctx, s, name, namespace, now); err != nil {
 			return nil, err
 		}
+	}
+	if err := l.surveyRelays(ctx, s, namespace, wired); err != nil {
+		return nil, err
 	}
 	err := l.eachSubject(ctx, names.Dead(namespace), names.DeadSubject(names.Function{Namespace: namespace, Name: "*"}, "*"), func(subject string, n uint64) {
 		if f, trigger, ok := names.ParseDead(subject); ok {
@@ -77,16 +81,10 @@ func (l Layout) surveyConsumers(ctx context.Context, s *Survey, name, namespace 
 		if !ok && info.Name != names.MailConsumer {
 			continue
 		}
-		t := TriggerState{
-			Function: names.Function{Namespace: namespace, Name: function}, Trigger: trigger,
-			Pending: int64(info.NumPending), InFlight: int64(info.NumAckPending),
-		}
 		if !ok {
-			t.Function.Name, t.Trigger = "", names.MailConsumer
+			function, trigger = "", names.MailConsumer
 		}
-		if last := info.AckFloor.Last; last != nil {
-			t.Settled = *last
-		}
+		t := stateOf(info, names.Function{Namespace: namespace, Name: function}, trigger)
 		if name == names.Events(namespace) {
 			t.Late = late(stream.CachedInfo(), info)
 			if t.AtRisk, err = atRisk(ctx, stream, info, now.Add(-eventsKept/2)); err != nil {
@@ -105,6 +103,32 @@ func (l Layout) surveyConsumers(ctx context.Context, s *Survey, name, namespace 
 		return explain(fmt.Sprintf("listing the consumers of %q", name), err)
 	}
 	return l.addSchedules(ctx, s, name, names.Schedules(namespace, name), feeds)
+}
+
+func (l Layout) surveyRelays(ctx context.Context, s *Survey, namespace string, wired *wiring.Snapshot) error {
+	for _, sub := range wired.Subscriptions {
+		if !sub.Relays() || sub.Function.Namespace != namespace {
+			continue
+		}
+		c, err := l.Bus.js.Consumer(ctx, sub.Stream, sub.Consumer)
+		if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+			continue
+		}
+		if err != nil {
+			return explain(fmt.Sprintf("looking up the relay of %q", sub.Stream), err)
+		}
+		s.Triggers[sub.Key()] = stateOf(c.CachedInfo(), sub.Function, sub.Trigger)
+	}
+	return nil
+}
+
+// stateOf is what a consumer itself says of how its trigger stands.
+func stateOf(info *jetstream.ConsumerInfo, f names.Function, trigger string) TriggerState {
+	t := TriggerState{Function: f, Trigger: trigger, Pending: int64(info.NumPending), InFlight: int64(info.NumAckPending)}
+	if last := info.AckFloor.Last; last != nil {
+		t.Settled = *last
+	}
+	return t
 }
 
 // addSchedules counts what waits until it is due: to be called again, or for the

@@ -16,7 +16,7 @@ import (
 
 func survey(t *testing.T, b *bus.Bus) *bus.Survey {
 	t.Helper()
-	s, err := bus.Layout{Bus: b}.Survey(t.Context(), shop, time.Now())
+	s, err := bus.Layout{Bus: b}.Survey(t.Context(), shop, &wiring.Snapshot{}, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestAtRisk(t *testing.T) {
 	b := start(t, onEvent("welcome", "a.b", "b.c"), onEvent("other", "x"))
 	publish(t, b, newEvent("x", "0"), newEvent("b.c", "1"))
 	atRisk := func(trigger string, later time.Duration) bool {
-		s, err := bus.Layout{Bus: b}.Survey(t.Context(), shop, time.Now().Add(later))
+		s, err := bus.Layout{Bus: b}.Survey(t.Context(), shop, &wiring.Snapshot{}, time.Now().Add(later))
 		if err != nil {
 			t.Fatal(err)
 		}

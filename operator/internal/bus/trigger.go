@@ -73,6 +73,8 @@ func (l Layout) consumerConfig(s *wiring.Subscription) jetstream.ConsumerConfig 
 		MaxDeliver: -1, MaxWaiting: 128, DeliverPolicy: jetstream.DeliverAllPolicy,
 	}
 	switch {
+	case s.Relays(): // what was there before anybody watched is no change
+		cfg.DeliverPolicy = jetstream.DeliverNewPolicy
 	case s.Stream != names.Events(s.Function.Namespace) || s.Start.All:
 	case s.Start.Time.IsZero():
 		cfg.DeliverPolicy = jetstream.DeliverNewPolicy

@@ -7,6 +7,7 @@ import (
 
 	"github.com/serviceful/serviceful/operator/api/v1alpha1"
 	"github.com/serviceful/serviceful/operator/internal/bus"
+	"github.com/serviceful/serviceful/operator/internal/wiring"
 )
 
 func startingFrom(t v1alpha1.Trigger, from string) v1alpha1.Trigger {
@@ -31,7 +32,7 @@ func TestStartFrom(t *testing.T) {
 	}
 	layOut(t, b, onEvent("first", "a.b"), startingFrom(all, "New"), since, long) // it has started already
 
-	s, err := bus.Layout{Bus: b}.Survey(t.Context(), shop, time.Now())
+	s, err := bus.Layout{Bus: b}.Survey(t.Context(), shop, &wiring.Snapshot{}, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -44,7 +45,7 @@ type Remover interface {
 // Surveyor looks at what there is.
 type Surveyor interface {
 	Namespaces(ctx context.Context) ([]string, error)
-	Survey(ctx context.Context, namespace string, now time.Time) (*bus.Survey, error)
+	Survey(ctx context.Context, namespace string, wired *wiring.Snapshot, now time.Time) (*bus.Survey, error)
 }
 
 // Sweeper removes what is nobody's.
@@ -130,6 +131,7 @@ type reconciler struct {
 	wirings  wirings
 	ledger   ledger
 	kicks    chan event.GenericEvent // Functions to be looked at again
+	relaying sync.RWMutex            // held to remove a relay of changes, shared to make some
 }
 
 // Cache says what is kept of the cluster: what is ours, and of Namespaces their

@@ -15,6 +15,7 @@ import (
 
 	"github.com/serviceful/serviceful/operator/api/v1alpha1"
 	"github.com/serviceful/serviceful/operator/internal/names"
+	"github.com/serviceful/serviceful/operator/internal/wiring"
 )
 
 const offers = `
@@ -67,7 +68,7 @@ func TestReady(t *testing.T) {
 // consumers are what there is of them in the namespace, without its name.
 func (w *world) consumers() (out []string) {
 	w.t.Helper()
-	s, err := w.layout.Survey(w.t.Context(), w.ns, time.Now())
+	s, err := w.layout.Survey(w.t.Context(), w.ns, &wiring.Snapshot{}, time.Now())
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -58,7 +58,8 @@ func (p *pass) concludeBindings() {
 type planned struct {
 	streams   *wiring.Snapshot // without triggers: the streams, the function's buckets and stores, the mail relay
 	consumers []*wiring.Subscription
-	key       string // equal for equal plans
+	relays    map[string]*wiring.Subscription // of changes, by the stream of the bucket or store
+	key       string                          // equal for equal plans
 }
 
 func plan(wired *wiring.Snapshot, name names.Function) planned {
@@ -66,20 +67,35 @@ func plan(wired *wiring.Snapshot, name names.Function) planned {
 	if f == nil { // the snapshot is newer than the object: it is being deleted
 		f = &wiring.Function{Name: name}
 	}
-	out := planned{streams: &wiring.Snapshot{Functions: map[names.Function]*wiring.Function{name: f}}}
+	out := planned{
+		streams: &wiring.Snapshot{Functions: map[names.Function]*wiring.Function{name: f}}, relays: map[string]*wiring.Subscription{},
+	}
 	var key strings.Builder
 	for _, sub := range wired.Subscriptions {
-		switch sub.Function {
-		case name:
+		switch {
+		case sub.Function == name:
 			out.consumers = append(out.consumers, sub)
 			fmt.Fprintln(&key, sub.Key(), sub.Filters, sub.InFlight(), sub.Paused)
-		case names.Function{Namespace: name.Namespace}:
+		case sub.Function != names.Function{Namespace: name.Namespace}:
+		case sub.Relays():
+			out.relays[sub.Stream] = sub
+		default:
 			out.streams.Subscriptions = append(out.streams.Subscriptions, sub)
 		}
 	}
 	fmt.Fprintln(&key, "buckets", slices.Sorted(maps.Keys(f.Buckets)), "stores", slices.Sorted(maps.Keys(f.Stores)))
 	out.key = key.String()
 	return out
+}
+
+// feeding is a trigger's subscription, and the relay that it hears of changes
+// through, if it does.
+func (w planned) feeding(sub *wiring.Subscription) *wiring.Snapshot {
+	s := &wiring.Snapshot{Subscriptions: []*wiring.Subscription{sub}}
+	if relay := w.relays[sub.Watched()]; relay != nil {
+		s.Subscriptions = append(s.Subscriptions, relay)
+	}
+	return s
 }
 
 // lay makes what is planned. A trigger whose consumer is refused is no reason
@@ -91,8 +107,10 @@ func (r *reconciler) lay(ctx context.Context, p *pass, wanted planned) error {
 	}
 	p.refused = map[string]error{}
 	var failed []error
+	r.relaying.RLock()
+	defer r.relaying.RUnlock()
 	for _, sub := range wanted.consumers {
-		err := r.Layout.Apply(ctx, &wiring.Snapshot{Subscriptions: []*wiring.Subscription{sub}})
+		err := r.Layout.Apply(ctx, wanted.feeding(sub))
 		switch {
 		case bus.IsConsumerLimit(err):
 			p.lookAgain(refusedPause, "NATS takes no more consumers")
@@ -125,7 +143,7 @@ func (r *reconciler) retire(ctx context.Context, p *pass) (waiting bool, err err
 		return false, fmt.Errorf("looking for triggers that are gone: %w", err)
 	}
 	for _, o := range orphans {
-		if o.Function != p.name {
+		if o.Function != p.name && o.Function.Name != "" { // a relay is everyone's
 			continue
 		}
 		inUse, err := r.Remover.InUse(ctx, o)
@@ -137,7 +155,11 @@ func (r *reconciler) retire(ctx context.Context, p *pass) (waiting bool, err err
 			p.lookAgain(inUsePause, "trigger "+o.Trigger+" is gone and still called")
 			continue
 		}
-		if err := r.retireOne(ctx, p, o); err != nil {
+		retire := r.retireOne
+		if o.Function.Name == "" {
+			retire = r.retireRelay
+		}
+		if err := retire(ctx, p, o); err != nil {
 			return false, err
 		}
 	}
@@ -159,4 +181,26 @@ func (r *reconciler) retireOne(ctx context.Context, p *pass, o bus.Orphan) error
 			"trigger %s was removed: %d calls that waited for it are dead letters", o.Trigger, buried)
 	}
 	return nil
+}
+
+// retireRelay removes a relay of changes, unless somebody watches them by now. It
+// is many Functions' relay: none of them makes it meanwhile, and each makes sure of
+// it the next time.
+func (r *reconciler) retireRelay(ctx context.Context, p *pass, o bus.Orphan) error {
+	r.relaying.Lock()
+	defer r.relaying.Unlock()
+	wired, err := r.wiring(ctx)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(wired.Subscriptions, func(sub *wiring.Subscription) bool { return sub.Relays() && sub.Stream == o.Stream }) {
+		r.ledger.retired(o)
+		return nil
+	}
+	for f := range wired.Functions {
+		if f.Namespace == o.Function.Namespace {
+			r.ledger.noteLaid(f, "")
+		}
+	}
+	return r.retireOne(ctx, p, o)
 }

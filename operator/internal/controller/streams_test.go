@@ -228,8 +228,8 @@ func TestWithoutNATS(t *testing.T) {
 // ahead is a survey four days from now.
 type ahead struct{ bus.Layout }
 
-func (a ahead) Survey(ctx context.Context, namespace string, now time.Time) (*bus.Survey, error) {
-	return a.Layout.Survey(ctx, namespace, now.Add(4*24*time.Hour))
+func (a ahead) Survey(ctx context.Context, namespace string, wired *wiring.Snapshot, now time.Time) (*bus.Survey, error) {
+	return a.Layout.Survey(ctx, namespace, wired, now.Add(4*24*time.Hour))
 }
 
 func TestEventsAtRisk(t *testing.T) {

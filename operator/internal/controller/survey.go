@@ -84,7 +84,7 @@ func (s *survey) all(ctx context.Context) error {
 }
 
 func (s *survey) namespace(ctx context.Context, wired *wiring.Snapshot, namespace string, seen *Seen) error {
-	found, err := s.Surveyor.Survey(ctx, namespace, time.Now())
+	found, err := s.Surveyor.Survey(ctx, namespace, wired, time.Now())
 	if err != nil {
 		return err
 	}

@@ -33,6 +33,9 @@ const (
 	Call
 	// Mail: a stored mail on its way to SMTP. What is final is dead.
 	Mail
+	// Change: a change of a bucket or an object store on its way to the event log.
+	// It is not called for, but stored, for as long as that takes.
+	Change
 )
 
 // Policy is how one trigger's messages are delivered.

@@ -43,15 +43,21 @@ type EventLog interface {
 	PublishEvents(ctx context.Context, namespace string, events []*event.Event) error
 }
 
+// ChangeLog stores the events that tell of changes in buckets and object stores.
+type ChangeLog interface {
+	TellChange(ctx context.Context, m *envelope.Message) error
+}
+
 // Mailer hands a mail over for good.
 type Mailer interface {
 	Send(ctx context.Context, namespace string, m mail.Message) error
 }
 
 var (
-	_ Source   = (*bus.Bus)(nil)
-	_ Keeper   = (*bus.Bus)(nil)
-	_ EventLog = (*bus.Bus)(nil)
+	_ Source    = (*bus.Bus)(nil)
+	_ Keeper    = (*bus.Bus)(nil)
+	_ EventLog  = (*bus.Bus)(nil)
+	_ ChangeLog = (*bus.Bus)(nil)
 )
 
 // Config is what a Dispatcher needs; all but Transport, Grace, AckWait, Memory and
@@ -60,6 +66,7 @@ type Config struct {
 	Source    Source
 	Keeper    Keeper
 	Events    EventLog
+	Changes   ChangeLog
 	World     World
 	Mailer    Mailer
 	Snapshot  func() *wiring.Snapshot // the current one
@@ -81,7 +88,7 @@ type Dispatcher struct {
 
 // New is a Dispatcher without workers.
 func New(cfg Config) (*Dispatcher, error) {
-	if cfg.Source == nil || cfg.Keeper == nil || cfg.Events == nil || cfg.World == nil || cfg.Mailer == nil || cfg.Snapshot == nil || cfg.Logger == nil {
+	if cfg.Source == nil || cfg.Keeper == nil || cfg.Events == nil || cfg.Changes == nil || cfg.World == nil || cfg.Mailer == nil || cfg.Snapshot == nil || cfg.Logger == nil {
 		return nil, errors.New("dispatch: the configuration is not complete")
 	}
 	if cfg.Transport == nil {
@@ -123,7 +130,11 @@ func (d *Dispatcher) Apply(ctx context.Context, s *wiring.Snapshot) error {
 			w.change(sub)
 			continue
 		}
-		w := newWorker(&d.cfg, &d.memory, sub)
+		room := &d.memory
+		if sub.Relays() { // it has one message at a time, which waits for no function's
+			room = new(memory)
+		}
+		w := newWorker(&d.cfg, room, sub)
 		if err := w.start(ctx); err != nil {
 			errs = append(errs, err)
 			continue

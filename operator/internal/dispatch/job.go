@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 
@@ -64,6 +65,12 @@ func (j *job) status() int {
 // prepare reports whether a message is to be called. One that has ended, cannot
 // be read, is too old or does not pass the filters is at its end here.
 func (w *worker) prepare(calling context.Context, j *job) bool {
+	if j.sub.Relays() { // what a change leaves behind is its event
+		j.outcome.Called, j.progress = true, envelope.Progress{Origin: strconv.FormatUint(j.Sequence, 10), First: j.Stored}
+		w.settle(calling, j)
+		j.took = time.Since(j.taken)
+		return false
+	}
 	switch ended, err := j.Ended(calling); {
 	case err != nil:
 		_ = j.Release()

@@ -81,6 +81,9 @@ func (j *job) keepsNothing() bool {
 // keep stores what a verdict leaves behind. Doing it twice is doing it once.
 func (w *worker) keep(ctx context.Context, j *job) error {
 	sub, v, now := j.sub, j.verdict, time.Now()
+	if sub.Relays() {
+		return w.cfg.Changes.TellChange(ctx, &j.Message)
+	}
 	if err := w.tell(ctx, j, now); err != nil {
 		return err
 	}

@@ -1,5 +1,5 @@
-// Package filter decides which events an event trigger lets pass, in Knative's
-// subscriptions API dialects.
+// Package filter decides which events a trigger lets pass: in Knative's
+// subscriptions API dialects, or by a pattern of names.
 //
 // The dialects are knative.dev/eventing's own code; all and any are put together
 // here, because Knative's keep a goroutine each. The package is pure and

@@ -53,8 +53,8 @@ func Edges(s *wiring.Snapshot) []Edge {
 	}
 	subscribed := map[string][]string{} // by namespace
 	for _, sub := range s.Subscriptions {
-		if sub.Queue != "" {
-			out = append(out, Edge{Node{Queue, sub.Function.Namespace, sub.Queue}, function(sub.Function), sub.Trigger, true})
+		if from, ok := source(sub); ok {
+			out = append(out, Edge{from, function(sub.Function), sub.Trigger, true})
 		}
 		for _, t := range sub.Types {
 			ns := sub.Function.Namespace
@@ -92,6 +92,22 @@ func Edges(s *wiring.Snapshot) []Edge {
 		return cmp.Or(compare(a.From, b.From), compare(a.To, b.To), cmp.Compare(a.Label, b.Label))
 	})
 	return slices.Compact(out)
+}
+
+// source is the service that a trigger hears of, if it is not the event log.
+func source(sub *wiring.Subscription) (Node, bool) {
+	ns := sub.Function.Namespace
+	switch {
+	case sub.Relays():
+		return Node{}, false
+	case sub.Queue != "":
+		return Node{Queue, ns, sub.Queue}, true
+	case sub.Bucket != "":
+		return Node{Bucket, ns, sub.Bucket}, true
+	case sub.Store != "":
+		return Node{Store, ns, sub.Store}, true
+	}
+	return Node{}, false
 }
 
 // outcomes leads from a function to where one of its triggers tells how messages

@@ -44,6 +44,7 @@ const (
 	reserved  = "PORT, K_SERVICE, K_REVISION, K_CONFIGURATION, K_SINK and SERVICEFUL_* are set by the platform: choose another name"
 	timeout   = "must be a duration from 100ms to 1h, such as 30s"
 	idle      = "must be a duration from 6s to 1h, such as 60s"
+	keys      = "must be a key or a pattern of keys: dot-separated tokens of letters, digits, '-', '/', '_' and '=', such as allocation.>; a token may be *, which stands for one, and the last may be >, which stands for one or more"
 	maxAge    = "must be a duration from 1s to 72h, such as 6h"
 	window    = "must be a duration from 0s to 5m, such as 5s"
 	backoff   = "must be an ISO 8601 duration of hours, minutes and seconds from PT0.25S to PT5M, such as PT1S"
@@ -96,8 +97,9 @@ var specRules = map[string]ruleCase{
 	"trigger of no source":    {image + "triggers: [{name: a}]", "spec.triggers[0]", source},
 	"trigger of two sources":  {trigger("http: {path: /}, event: {types: [a]}"), "spec.triggers[0]", source},
 	"trigger of a schedule":   {trigger("schedule: {cron: '* * * * *'}"), "spec.triggers[0].schedule", "schedule triggers are not supported yet"},
-	"trigger of objects":      {trigger("object: {store: a}"), "spec.triggers[0].object", "object triggers are not supported yet"},
-	"trigger of keys":         {trigger("keyValue: {bucket: a}"), "spec.triggers[0].keyValue", "keyValue triggers are not supported yet"},
+	"store of a trigger":      {trigger("object: {store: a.b}"), "spec.triggers[0].object.store", label},
+	"bucket of a trigger":     {trigger("keyValue: {bucket: A}"), "spec.triggers[0].keyValue.bucket", label},
+	"keys of a trigger":       {trigger("keyValue: {bucket: a, keys: 'a*'}"), "spec.triggers[0].keyValue.keys", keys},
 	"path syntax":             {trigger("path: 'a?b', event: {types: [a]}"), "spec.triggers[0].path", "must be an absolute URL path without a query, such as /events/joined"},
 	"path of an http trigger": {trigger("path: /a, http: {path: /}"), "spec.triggers[0].path", "an http trigger gets the caller's own path: write spec.triggers[].http.path only"},
 	"delivery of a sync call": {trigger("delivery: {}, http: {path: /}"), "spec.triggers[0].delivery", "a synchronous http trigger has no delivery, because nothing is retried: set http.async to true or remove delivery"},
@@ -124,7 +126,7 @@ var specRules = map[string]ruleCase{
 	"window beyond maxAge":    {deliver("batch: {size: 2, window: 60s}, maxAge: 1m"), "spec.triggers[0].delivery.batch.window", "an event would be dead (maxAge) before its batch is called: make batch.window shorter than maxAge"},
 	"delivery orderBy":        {deliver("orderBy: subject"), "spec.triggers[0].delivery.orderBy", "delivery.orderBy is not supported yet"},
 	"startFrom syntax":        {deliver("startFrom: yesterday"), "spec.triggers[0].delivery.startFrom", "must be New, All or an RFC 3339 time such as 2026-01-31T12:00:00Z"},
-	"startFrom of a call":     {trigger("http: {path: /, async: true}, delivery: {startFrom: All}"), "spec.triggers[0].delivery.startFrom", "only an event trigger has a log to start from: remove startFrom"},
+	"startFrom of a call":     {trigger("http: {path: /, async: true}, delivery: {startFrom: All}"), "spec.triggers[0].delivery.startFrom", "only an event, keyValue or object trigger has a log to start from: remove startFrom"},
 	"outcome's type":          {deliver("onSuccess: {eventType: 'a.*'}"), "spec.triggers[0].delivery.onSuccess.eventType", "must be an event type: dot-separated tokens of letters, digits, '_' and '-', such as offers.import.ended.v1"},
 	"outcome's queue":         {deliver("onFailure: {queue: a.b}"), "spec.triggers[0].delivery.onFailure.queue", label},
 	"destination of nothing":  {deliver("onFailure: {}"), "spec.triggers[0].delivery.onFailure", "exactly one of the fields in [eventType queue] must be set"},
@@ -135,7 +137,27 @@ var specRules = map[string]ruleCase{
 var changeRules = map[string]struct{ old, spec, field, message string }{
 	"startFrom added":   {event(""), deliver("startFrom: All"), "spec.triggers[0].delivery", start},
 	"startFrom changed": {deliver("startFrom: All"), deliver("startFrom: 2026-01-31T12:00:00Z"), "spec.triggers[0].delivery", start},
+	"startFrom of keys": {
+		trigger("keyValue: {bucket: a}, delivery: {startFrom: All}"), trigger("keyValue: {bucket: a}"), "spec.triggers[0].delivery", start,
+	},
+	"startFrom of another source": {
+		trigger("object: {store: a}"), trigger("event: {types: [a]}, delivery: {startFrom: All}"), "spec.triggers[0].delivery", start,
+	},
 	"startFrom removed": {deliver("startFrom: All"), event(""), "spec.triggers[0].delivery", start},
+}
+
+// TestKeys goes through the patterns of keys.
+func TestKeys(t *testing.T) {
+	for pattern, valid := range map[string]bool{
+		"a": true, "a.b": true, "*": true, ">": true, "a.*": true, "*.b": true, "a.*.c.>": true, "a/b=_-.C9": true,
+		"": false, "a*": false, "a.>.b": false, "a>": false, ".a": false, "a.": false, "a..b": false, "a b": false, "é": false, "a.**": false,
+		strings.Repeat("a", 256): true, strings.Repeat("a", 257): false,
+	} {
+		functions, problems := readSpec(t, trigger("keyValue: {bucket: a, keys: '"+pattern+"'}"))
+		if valid != (len(functions) == 1) {
+			t.Errorf("%q: valid should be %t, got %q", pattern, valid, problems)
+		}
+	}
 }
 
 const start = "startFrom is where a new trigger starts and cannot be changed: give the trigger another name"
@@ -236,6 +258,10 @@ func TestAccepted(t *testing.T) {
 		"delivery":        deliver("retry: 0, backoffPolicy: linear, backoffDelay: PT0.25S, timeout: PT1M30S, retryAfterMax: PT0S, maxAge: 72h, concurrency: 1"),
 		"async delivery":  trigger("http: {path: /, async: true}, delivery: {}"),
 		"not paused":      trigger("http: {path: /}, paused: false"),
+		"keys":            trigger("keyValue: {bucket: a, keys: a.>}, path: /a, delivery: {startFrom: All, batch: {size: 2}}"),
+		"every key":       trigger("keyValue: {bucket: a-1}"),
+		"objects":         trigger("object: {store: a, keys: 'in/**/[a]?*.csv'}, delivery: {startFrom: 2026-01-31T12:00:00Z}"),
+		"every object":    trigger("object: {store: a}, paused: true"),
 		"filters":         event("filters: [{exact: {source: x}}, {all: [{prefix: {a: b}}, {cesql: 'true'}]}, {not: {suffix: {type: v1}}}]"),
 		"null is nothing": image + "timeout: null, scale: null, triggers: null",
 		"pod fields": image + `command: [a], args: [b], env: [{name: A, valueFrom: {secretKeyRef: {name: s, key: k}}}], envFrom: [{secretRef: {name: s}}],

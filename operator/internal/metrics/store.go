@@ -52,14 +52,14 @@ func (i Inlet) PublishEvents(ctx context.Context, namespace string, events []*ev
 }
 
 // Put is bus.Inlet's.
-func (i Inlet) Put(ctx context.Context, k bus.KeyRef, value []byte, c bus.Condition, ttl time.Duration) (uint64, error) {
-	revision, err := i.Inlet.Put(ctx, k, value, c, ttl)
+func (i Inlet) Put(ctx context.Context, k bus.KeyRef, value []byte, w bus.Write, ttl time.Duration) (uint64, error) {
+	revision, err := i.Inlet.Put(ctx, k, value, w, ttl)
 	return revision, i.m.failed(err)
 }
 
 // PutObject is bus.Inlet's.
-func (i Inlet) PutObject(ctx context.Context, r bus.ObjectRef, u bus.Upload, c bus.Condition) (bus.Object, error) {
-	object, err := i.Inlet.PutObject(ctx, r, u, c)
+func (i Inlet) PutObject(ctx context.Context, r bus.ObjectRef, u bus.Upload, w bus.Write) (bus.Object, error) {
+	object, err := i.Inlet.PutObject(ctx, r, u, w)
 	return object, i.m.failed(err)
 }
 
@@ -92,4 +92,9 @@ func (k Keeper) StoreResult(ctx context.Context, item names.WorkItem, state enve
 // PublishEvents is bus.Bus's.
 func (k Keeper) PublishEvents(ctx context.Context, namespace string, events []*event.Event) error {
 	return k.m.failed(k.Bus.PublishEvents(ctx, namespace, events))
+}
+
+// TellChange is bus.Bus's.
+func (k Keeper) TellChange(ctx context.Context, msg *envelope.Message) error {
+	return k.m.failed(k.Bus.TellChange(ctx, msg))
 }

@@ -45,6 +45,13 @@ func ParseObjectInfo(subject string) (name string, ok bool) {
 	return string(b), err == nil && len(b) > 0
 }
 
+// ParseObject is ParseObjectInfo with the store that the object is in.
+func ParseObject(subject string) (namespace, store, name string, ok bool) {
+	name, ok = ParseObjectInfo(subject)
+	namespace, store, named := strings.Cut(strings.Split(subject+".", ".")[1], "_")
+	return namespace, store, name, ok && named
+}
+
 func objectInfo(namespace, store, token string) string {
 	return "$O." + Store(namespace, store) + ".M." + token
 }

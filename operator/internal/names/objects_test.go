@@ -19,6 +19,9 @@ func TestParseObjects(t *testing.T) {
 		if name, ok := ParseObjectInfo(s); ok {
 			t.Errorf("%q was taken for the object %q", s, name)
 		}
+		if _, _, name, ok := ParseObject(s); ok {
+			t.Errorf("%q was taken for the object %q", s, name)
+		}
 	}
 }
 
@@ -41,6 +44,9 @@ func FuzzObject(f *testing.F) {
 		}
 		if back, ok := ParseObjectInfo(s); back != name || !ok {
 			t.Errorf("%q came back as %q, %v", name, back, ok)
+		}
+		if namespace, store, back, ok := ParseObject(s); namespace != "coop" || store != "files" || back != name || !ok {
+			t.Errorf("%q came back as %q, %q, %q, %v", name, namespace, store, back, ok)
 		}
 	})
 }

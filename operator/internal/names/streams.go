@@ -27,6 +27,11 @@ func Bucket(namespace, bucket string) string { return namespace + "_" + bucket }
 // BucketStream is the stream behind a key-value bucket.
 func BucketStream(namespace, bucket string) string { return "KV_" + Bucket(namespace, bucket) }
 
+// ParseBucketStream is the inverse of BucketStream.
+func ParseBucketStream(stream string) (namespace, bucket string, ok bool) {
+	return parseStream(stream, "KV_")
+}
+
 // Store is the name of an object store as NATS clients spell it.
 func Store(namespace, store string) string { return namespace + "_" + store }
 
@@ -35,7 +40,11 @@ func StoreStream(namespace, store string) string { return "OBJ_" + Store(namespa
 
 // ParseStoreStream is the inverse of StoreStream.
 func ParseStoreStream(stream string) (namespace, store string, ok bool) {
-	rest, ok := strings.CutPrefix(stream, "OBJ_")
+	return parseStream(stream, "OBJ_")
+}
+
+func parseStream(stream, prefix string) (namespace, name string, ok bool) {
+	rest, ok := strings.CutPrefix(stream, prefix)
 	if !ok {
 		return "", "", false
 	}
@@ -57,6 +66,18 @@ func QueueScope(queue string) string { return "_queue_" + queue }
 // MailConsumer is the durable consumer that feeds a namespace's mail relay. No
 // trigger can have this name: a trigger's consumer contains an underscore.
 const MailConsumer = "mail"
+
+// ChangesConsumer is the durable consumer of a bucket or an object store that
+// feeds the relay of its changes. No trigger can have this name.
+const ChangesConsumer = "changes"
+
+// BucketPath and StorePath name a bucket and an object store in the events of
+// their changes, and stand for the trigger where the relay of them is meant. No
+// trigger can have such a name.
+func BucketPath(bucket string) string { return "buckets/" + bucket }
+
+// StorePath is BucketPath for an object store.
+func StorePath(store string) string { return "stores/" + store }
 
 // ParseConsumer is the inverse of Consumer; ok is false for a consumer that is
 // not a trigger's.

@@ -94,6 +94,12 @@ func TestParseStreamsAndConsumers(t *testing.T) {
 	if ns, store, ok := ParseStoreStream(StoreStream("coop", "my-files")); ns != "coop" || store != "my-files" || !ok {
 		t.Errorf("a store came back as %q, %q, %v", ns, store, ok)
 	}
+	if ns, bucket, ok := ParseBucketStream(BucketStream("coop", "my-keys")); ns != "coop" || bucket != "my-keys" || !ok {
+		t.Errorf("a bucket's stream came back as %q, %q, %v", ns, bucket, ok)
+	}
+	if _, _, ok := ParseBucketStream(StoreStream("coop", "files")); ok {
+		t.Error("a store's stream was taken for a bucket's")
+	}
 	if _, _, ok := ParseStoreStream(BucketStream("coop", "files")); ok {
 		t.Error("a bucket looks like a store")
 	}

@@ -31,8 +31,8 @@ type EventLog interface {
 // Buckets reads and changes keys.
 type Buckets interface {
 	Get(ctx context.Context, k bus.KeyRef) (bus.Entry, error)
-	Put(ctx context.Context, k bus.KeyRef, value []byte, c bus.Condition, ttl time.Duration) (uint64, error)
-	DeleteKey(ctx context.Context, k bus.KeyRef, c bus.Condition) error
+	Put(ctx context.Context, k bus.KeyRef, value []byte, w bus.Write, ttl time.Duration) (uint64, error)
+	DeleteKey(ctx context.Context, k bus.KeyRef, w bus.Write) error
 	Keys(ctx context.Context, namespace, bucket, prefix string, limit int, after uint64) ([]string, uint64, error)
 }
 
@@ -40,8 +40,8 @@ type Buckets interface {
 type Objects interface {
 	Object(ctx context.Context, r bus.ObjectRef) (bus.Object, error)
 	ReadObject(ctx context.Context, o bus.Object, from, length int64, w io.Writer) error
-	PutObject(ctx context.Context, r bus.ObjectRef, u bus.Upload, c bus.Condition) (bus.Object, error)
-	DeleteObject(ctx context.Context, r bus.ObjectRef, c bus.Condition) error
+	PutObject(ctx context.Context, r bus.ObjectRef, u bus.Upload, w bus.Write) (bus.Object, error)
+	DeleteObject(ctx context.Context, r bus.ObjectRef, w bus.Write) error
 	Objects(ctx context.Context, namespace, store, prefix string, limit int, after uint64) ([]bus.Object, uint64, error)
 }
 

@@ -190,8 +190,8 @@ type broken struct{ err error }
 
 func (b broken) PublishEvents(context.Context, string, []*event.Event) error { return b.err }
 func (b broken) Get(context.Context, bus.KeyRef) (bus.Entry, error)          { return bus.Entry{}, b.err }
-func (b broken) DeleteKey(context.Context, bus.KeyRef, bus.Condition) error  { return b.err }
-func (b broken) Put(context.Context, bus.KeyRef, []byte, bus.Condition, time.Duration) (uint64, error) {
+func (b broken) DeleteKey(context.Context, bus.KeyRef, bus.Write) error      { return b.err }
+func (b broken) Put(context.Context, bus.KeyRef, []byte, bus.Write, time.Duration) (uint64, error) {
 	return 0, b.err
 }
 

@@ -42,7 +42,7 @@ func (d *Door) putKey(w http.ResponseWriter, r *http.Request, c caller) error {
 	if err != nil {
 		return err
 	}
-	condition, err := conditionOf(r.Header)
+	write, err := writeOf(r.Header)
 	if err != nil {
 		return err
 	}
@@ -54,12 +54,12 @@ func (d *Door) putKey(w http.ResponseWriter, r *http.Request, c caller) error {
 	if err != nil {
 		return err
 	}
-	revision, err := d.cfg.Buckets.Put(r.Context(), k, value, condition, ttl)
+	revision, err := d.cfg.Buckets.Put(r.Context(), k, value, write, ttl)
 	if err != nil {
 		return explainKey(err, k)
 	}
 	w.Header().Set("ETag", etag(revision))
-	if condition.Absent {
+	if write.Absent {
 		w.WriteHeader(http.StatusCreated)
 		return nil
 	}
@@ -72,11 +72,11 @@ func (d *Door) deleteKey(w http.ResponseWriter, r *http.Request, c caller) error
 	if err != nil {
 		return err
 	}
-	condition, err := deletionOf(r.Header)
+	write, err := deletionOf(r.Header)
 	if err != nil {
 		return err
 	}
-	if err := d.cfg.Buckets.DeleteKey(r.Context(), k, condition); err != nil {
+	if err := d.cfg.Buckets.DeleteKey(r.Context(), k, write); err != nil {
 		return explainKey(err, k)
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -341,3 +341,25 @@ func TestTwoNamespaces(t *testing.T) {
 		t.Errorf("listed %q", got)
 	}
 }
+
+// TestHopsOfChanges checks that what is changed keeps how far the change is from
+// its first cause.
+func TestHopsOfChanges(t *testing.T) {
+	f := newFixture(t)
+	const object = "/v1/stores/files/objects/a"
+	for _, request := range []string{"PUT " + keys + "/a", "DELETE " + keys + "/a", "PUT " + object, "DELETE " + object} {
+		f.wantStatus(f.send(writer, request, "Serviceful-Hops: 3", "x"), 204)
+		stream, subject := names.BucketStream("shop", "stock"), names.Key("shop", "stock", "a")
+		if strings.HasSuffix(request, object) {
+			stream, subject = names.StoreStream("shop", "files"), names.ObjectInfo("shop", "files", "a")
+		}
+		m, err := f.bus.Last(t.Context(), stream, subject)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := m.Header.Get("Serviceful-Hops"); got != "4" {
+			t.Errorf("%s: %q hops, want 4", request, got)
+		}
+		f.wantProblem(f.send(writer, request, "Serviceful-Hops: x", "x"), 400, "malformed-hops")
+	}
+}

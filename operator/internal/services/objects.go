@@ -57,7 +57,7 @@ func (d *Door) answerObject(w http.ResponseWriter, r *http.Request, ref bus.Obje
 	}
 	h.Set("Content-Type", orBinary(o.ContentType))
 	h.Set("Content-Length", strconv.FormatInt(part.length, 10))
-	h.Set(headerDigest, formatDigest(o.Digest))
+	h.Set(headerDigest, bus.ReprDigest(o.Digest))
 	if status == http.StatusPartialContent {
 		h.Set("Content-Range", part.of(o.Size))
 	}
@@ -97,7 +97,7 @@ func (d *Door) putObject(w http.ResponseWriter, r *http.Request, c caller) error
 	if err != nil {
 		return err
 	}
-	condition, err := conditionOf(r.Header)
+	write, err := writeOf(r.Header)
 	if err != nil {
 		return err
 	}
@@ -108,13 +108,13 @@ func (d *Door) putObject(w http.ResponseWriter, r *http.Request, c caller) error
 	if u.Digest, err = parseDigest(r.Header.Get(headerDigest)); err != nil {
 		return err
 	}
-	o, err := d.cfg.Objects.PutObject(r.Context(), ref, u, condition)
+	o, err := d.cfg.Objects.PutObject(r.Context(), ref, u, write)
 	if err != nil {
 		return explainObject(err, ref)
 	}
 	w.Header().Set("ETag", etag(o.Revision))
-	w.Header().Set(headerDigest, formatDigest(o.Digest))
-	if condition.Absent {
+	w.Header().Set(headerDigest, bus.ReprDigest(o.Digest))
+	if write.Absent {
 		w.WriteHeader(http.StatusCreated)
 		return nil
 	}
@@ -127,11 +127,11 @@ func (d *Door) deleteObject(w http.ResponseWriter, r *http.Request, c caller) er
 	if err != nil {
 		return err
 	}
-	condition, err := deletionOf(r.Header)
+	write, err := deletionOf(r.Header)
 	if err != nil {
 		return err
 	}
-	if err := d.cfg.Objects.DeleteObject(r.Context(), ref, condition); err != nil {
+	if err := d.cfg.Objects.DeleteObject(r.Context(), ref, write); err != nil {
 		return explainObject(err, ref)
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -206,10 +206,6 @@ func orBinary(contentType string) string {
 		return "application/octet-stream"
 	}
 	return contentType
-}
-
-func formatDigest(digest []byte) string {
-	return "sha-256=:" + base64.StdEncoding.EncodeToString(digest) + ":"
 }
 
 // parseDigest reads the SHA-256 of a Repr-Digest; nil where there is none, as

@@ -36,7 +36,7 @@ func (f *fixture) putFile(name, content string) string {
 
 func digestOf(content string) string {
 	sum := sha256.Sum256([]byte(content))
-	return formatDigest(sum[:])
+	return bus.ReprDigest(sum[:])
 }
 
 // contents are the subjects on which chunks are kept.
@@ -355,11 +355,11 @@ func (b broken) Object(context.Context, bus.ObjectRef) (bus.Object, error) {
 	return bus.Object{}, b.err
 }
 
-func (b broken) DeleteObject(context.Context, bus.ObjectRef, bus.Condition) error { return b.err }
+func (b broken) DeleteObject(context.Context, bus.ObjectRef, bus.Write) error { return b.err }
 
 func (b broken) ReadObject(context.Context, bus.Object, int64, int64, io.Writer) error { return b.err }
 
-func (b broken) PutObject(context.Context, bus.ObjectRef, bus.Upload, bus.Condition) (bus.Object, error) {
+func (b broken) PutObject(context.Context, bus.ObjectRef, bus.Upload, bus.Write) (bus.Object, error) {
 	return bus.Object{}, b.err
 }
 

@@ -13,34 +13,33 @@ import (
 
 func etag(revision uint64) string { return `"` + strconv.FormatUint(revision, 10) + `"` }
 
-// conditionOf reads If-Match: "<revision>" and If-None-Match: *.
-func conditionOf(h http.Header) (bus.Condition, error) {
-	var c bus.Condition
+// writeOf reads If-Match: "<revision>", If-None-Match: * and the hops.
+func writeOf(h http.Header) (w bus.Write, err error) {
 	match, none := h.Get("If-Match"), h.Get("If-None-Match")
 	switch {
 	case match != "" && none != "":
-		return c, serve.NewProblem(http.StatusBadRequest, "malformed-condition", "If-Match and If-None-Match exclude each other")
+		return w, serve.NewProblem(http.StatusBadRequest, "malformed-condition", "If-Match and If-None-Match exclude each other")
 	case none != "" && none != "*":
-		return c, serve.NewProblem(http.StatusBadRequest, "malformed-condition", "If-None-Match %q: only * is supported", none)
+		return w, serve.NewProblem(http.StatusBadRequest, "malformed-condition", "If-None-Match %q: only * is supported", none)
 	case none == "*":
-		c.Absent = true
+		w.Absent = true
 	case match != "":
-		revision, err := strconv.ParseUint(strings.Trim(match, `"`), 10, 64)
-		if err != nil || revision == 0 {
-			return c, serve.NewProblem(http.StatusBadRequest, "malformed-condition", "If-Match %q: an ETag that an earlier answer gave", match)
+		w.Revision, err = strconv.ParseUint(strings.Trim(match, `"`), 10, 64)
+		if err != nil || w.Revision == 0 {
+			return w, serve.NewProblem(http.StatusBadRequest, "malformed-condition", "If-Match %q: an ETag that an earlier answer gave", match)
 		}
-		c.Revision = revision
 	}
-	return c, nil
+	w.Hops, err = hopsOf(h)
+	return w, err
 }
 
-// deletionOf is conditionOf for what is to be deleted.
-func deletionOf(h http.Header) (bus.Condition, error) {
-	c, err := conditionOf(h)
-	if err == nil && c.Absent {
+// deletionOf is writeOf for what is to be deleted.
+func deletionOf(h http.Header) (bus.Write, error) {
+	w, err := writeOf(h)
+	if err == nil && w.Absent {
 		err = serve.NewProblem(http.StatusBadRequest, "malformed-condition", "If-None-Match has no meaning for a deletion")
 	}
-	return c, err
+	return w, err
 }
 
 // Bounds of a page of a list.

@@ -32,7 +32,7 @@ func (h Hosts) of(namespace string) string {
 // matter.
 func Compile(functions []v1alpha1.Function, hosts Hosts) *Snapshot {
 	c := &compiler{
-		hosts: hosts, owners: map[string]string{}, living: make(map[names.Function]bool, len(functions)), mailed: map[string]bool{}, queues: map[names.Queue]*Subscription{}, tables: map[string]*route.Builder[*Route]{}, every: &route.Builder[*Route]{},
+		hosts: hosts, owners: map[string]string{}, living: make(map[names.Function]bool, len(functions)), mailed: map[string]bool{}, watched: map[string]bool{}, queues: map[names.Queue]*Subscription{}, tables: map[string]*route.Builder[*Route]{}, every: &route.Builder[*Route]{},
 		out: &Snapshot{Functions: make(map[names.Function]*Function, len(functions)), routes: map[string]*route.Table[*Route]{}},
 	}
 	living := byAge(functions)
@@ -72,14 +72,15 @@ func byAge(functions []v1alpha1.Function) []*v1alpha1.Function {
 }
 
 type compiler struct {
-	hosts  Hosts
-	owners map[string]string // host -> namespace
-	living map[names.Function]bool
-	mailed map[string]bool // namespaces that have a mail relay
-	queues map[names.Queue]*Subscription
-	tables map[string]*route.Builder[*Route]
-	every  *route.Builder[*Route]
-	out    *Snapshot
+	hosts   Hosts
+	owners  map[string]string // host -> namespace
+	living  map[names.Function]bool
+	mailed  map[string]bool // namespaces that have a mail relay
+	watched map[string]bool // streams of buckets and stores that have a relay
+	queues  map[names.Queue]*Subscription
+	tables  map[string]*route.Builder[*Route]
+	every   *route.Builder[*Route]
+	out     *Snapshot
 }
 
 func (c *compiler) function(fn *v1alpha1.Function) {
@@ -114,6 +115,10 @@ func (c *compiler) function(fn *v1alpha1.Function) {
 			c.http(fn, f.Name, i)
 		case t.Event != nil:
 			c.event(fn, f.Name, i)
+		case t.KeyValue != nil:
+			c.keyValue(fn, f.Name, i)
+		case t.Object != nil:
+			c.object(fn, f.Name, i)
 		case t.Queue != nil:
 			c.queue(fn, f.Name, i)
 		}

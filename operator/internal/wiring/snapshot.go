@@ -70,12 +70,14 @@ type Route struct {
 	Timeout  time.Duration
 }
 
-// Subscription is an asynchronous trigger, or the mail relay of a namespace:
-// what one durable consumer feeds.
+// Subscription is an asynchronous trigger, or a relay of a namespace, of its mail
+// or of the changes of a bucket or store: what one durable consumer feeds.
 type Subscription struct {
-	Function    names.Function // its Name is "" for the mail relay
+	Function    names.Function // its Name is "" for a relay
 	Trigger     string
 	Types       []string // of an event trigger: its patterns, none covered by another
+	Bucket      string   // of a keyValue trigger, and of the relay of a bucket's changes
+	Store       string   // of an object trigger, and of the relay of a store's changes
 	Queue       string   // of a queue trigger
 	Path        string   // where an event is POSTed
 	Stream      string
@@ -87,15 +89,33 @@ type Subscription struct {
 	OnFailure   Destination
 	Policy      delivery.Policy
 	Match       func(*event.Event) bool // nil: every event
-	Start       Start                   // of an event trigger
+	Start       Start                   // of a trigger of the event log
 	Paused      bool                    // the consumer hands nothing out
 	Held        bool                    // it keeps its messages and is not called
 }
 
-// Start is where a new event trigger starts in the log; zero: with what comes.
+// Start is where a new trigger starts in the event log; zero: with what comes.
 type Start struct {
 	All  bool      // with all that is there
 	Time time.Time // with what was stored then or later
+}
+
+// Relays reports whether the subscription is the relay of a bucket's or a store's
+// changes.
+func (s *Subscription) Relays() bool { return s.Policy.Source == delivery.Change }
+
+// Watched is the stream of the bucket or store whose changes a trigger hears of; ""
+// for another subscription.
+func (s *Subscription) Watched() string {
+	switch {
+	case s.Relays():
+		return ""
+	case s.Bucket != "":
+		return names.BucketStream(s.Function.Namespace, s.Bucket)
+	case s.Store != "":
+		return names.StoreStream(s.Function.Namespace, s.Store)
+	}
+	return ""
 }
 
 // Batch is how events share calls; zero: each has one of its own.

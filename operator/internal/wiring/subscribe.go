@@ -61,23 +61,32 @@ func (c *compiler) event(fn *v1alpha1.Function, f names.Function, i int) {
 		}
 		c.problem(fn, i, field, v1alpha1.ReasonInvalidFilter, "its events wait until its filters are mended: %v", err)
 	}
+	types := distinct(t.Event.Types)
+	filters := make([]string, len(types), len(types)+1)
+	for i, p := range types {
+		filters[i] = names.EventFilter(f.Namespace, p)
+	}
+	s := c.hear(fn, f, i, filters...)
+	s.Types, s.Match, s.Held = types, match, err != nil
+}
+
+// hear subscribes a trigger to subjects of the event log.
+func (c *compiler) hear(fn *v1alpha1.Function, f names.Function, i int, subjects ...string) *Subscription {
+	t := &fn.Spec.Triggers[i]
 	s := &Subscription{
-		Function: f, Trigger: t.Name, Types: distinct(t.Event.Types), Path: path(t),
+		Function: f, Trigger: t.Name, Path: path(t),
 		Stream: names.Events(f.Namespace), Consumer: names.Consumer(f.Name, t.Name),
+		Filters:     append(subjects, names.EventRetryFilter(f, t.Name)),
 		Concurrency: concurrency(fn, t),
 		Policy:      policy(fn, t, delivery.Event),
-		Match:       match,
 		Paused:      t.Paused,
-		Held:        err != nil,
 	}
+	var err error
 	if s.Start, err = start(t); err != nil {
-		c.problem(fn, i, "delivery.startFrom", v1alpha1.ReasonInvalidStart, "it starts with new events: startFrom %q: %v", *t.Delivery.StartFrom, err)
+		c.problem(fn, i, "delivery.startFrom", v1alpha1.ReasonInvalidStart, "it starts with what is new: startFrom %q: %v", *t.Delivery.StartFrom, err)
 	}
-	for _, p := range s.Types {
-		s.Filters = append(s.Filters, names.EventFilter(f.Namespace, p))
-	}
-	s.Filters = append(s.Filters, names.EventRetryFilter(f, t.Name))
 	c.out.Subscriptions = append(c.out.Subscriptions, s)
+	return s
 }
 
 // queue gives a queue's messages to the oldest trigger that claims it.
