@@ -36,7 +36,7 @@ type chapter struct {
 
 // chapters are all there are, in the document's order.
 var chapters = []*chapter{
-	starting, requests, calls, events, answers, attempts, queues, doors, keys, objects, calling, mail, letters, promise,
+	starting, requests, calls, events, answers, attempts, batches, outcomes, queues, changes, doors, keys, objects, calling, mail, letters, promise,
 }
 
 // C is one clause under test.

@@ -213,13 +213,13 @@ func eventPaused(c *C) {
 		return fmt.Sprintf(`
 emits: [events.e11]
 triggers:
-- {name: e11, paused: %v, event: {types: [events.e11]}, delivery: {maxAge: 1s}}`, paused)
+- {name: e11, paused: %v, event: {types: [events.e11]}, delivery: {maxAge: 10s}}`, paused)
 	}
 	c.with("paused", spec(true))
 	c.publish("events.e11", "waits")
 	c.publish("events.e11", "too")
 	stored := time.Now()
-	c.eventually("it would be too old", func() bool { return time.Since(stored) > 2*time.Second })
+	c.eventually("it would be too old", func() bool { return time.Since(stored) > 11*time.Second })
 	if n := len(c.director.calls("paused", "e11")); n > 0 {
 		c.Errorf("it was called %d times while it was paused", n)
 	}

@@ -65,7 +65,7 @@ func (l Layout) bringConsumer(ctx context.Context, s *wiring.Subscription) error
 		}
 		// A resumption does not wake the server up: what waits would lie there until
 		// another message comes, or whoever pulls asks again. This change does.
-		cfg.MaxAckPending = s.Concurrency
+		cfg.MaxAckPending--
 		_, err = l.Bus.js.UpdateConsumer(ctx, s.Stream, cfg)
 	case s.Paused && !info.Paused:
 		_, err = l.Bus.js.PauseConsumer(ctx, s.Stream, s.Consumer, time.Now().Add(paused))
