@@ -15,7 +15,7 @@ import (
 )
 
 // patience bounds the wait for what must come; it is a guard, not a measure.
-const patience = 25 * time.Second
+const patience = 4 * time.Minute
 
 // clause is one clause of docs/contract.md.
 type clause struct {
