@@ -42,6 +42,10 @@ func (w *worker) call(waiting, calling context.Context, d *bus.Delivered, end *e
 		return delivery.Outcome{Problem: notStarted(err)}, nil
 	}
 	defer lease.Release()
+	if end.missed != nil && end.missed(time.Now()) {
+		end.filtered = true
+		return delivery.Outcome{Status: http.StatusOK, Called: true}, nil
+	}
 	if _, overdue := delivery.Overdue(sub.Policy, delivery.Message{Due: end.progress.Due}, time.Now()); overdue {
 		return delivery.Outcome{Problem: "maxAge passed while it waited for an instance"}, nil
 	}

@@ -142,6 +142,11 @@ func (w *worker) deliver(waiting, calling context.Context, d *bus.Delivered, end
 		return w.settle(calling, d, end)
 	}
 	end.progress = p
+	if end.sub.Schedule != nil {
+		if a, ended := w.tick(calling, d, &end); ended {
+			return a
+		}
+	}
 	policy := end.sub.Policy
 	m := delivery.Message{Attempts: p.Attempts, Tries: p.Tries, Due: p.Due, Problem: p.Last.Problem}
 	verdict, overdue := delivery.Overdue(policy, m, time.Now())
@@ -179,10 +184,11 @@ func (w *worker) deliver(waiting, calling context.Context, d *bus.Delivered, end
 // ending is how a message ends and what it leaves behind.
 type ending struct {
 	sub      *wiring.Subscription
-	taken    time.Time     // when it was handed out
-	took     time.Duration // from then to the end of its call; 0 where there was none
-	called   bool          // the function got it, or may have
-	filtered bool          // the filters do not let it pass
+	taken    time.Time                // when it was handed out
+	took     time.Duration            // from then to the end of its call; 0 where there was none
+	called   bool                     // the function got it, or may have
+	filtered bool                     // the filters do not let it pass, or it is a time that was missed
+	missed   func(now time.Time) bool // of a schedule's time that was not called for yet: whether it is too late to; else nil
 	progress envelope.Progress
 	verdict  delivery.Verdict
 	answer   *envelope.Answer // nil where there was none

@@ -115,6 +115,8 @@ func (c *compiler) function(fn *v1alpha1.Function) {
 			c.event(fn, f.Name, i)
 		case t.Queue != nil:
 			c.queue(fn, f.Name, i)
+		case t.Schedule != nil:
+			c.schedule(fn, f.Name, i)
 		}
 	}
 }
