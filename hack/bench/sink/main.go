@@ -41,6 +41,7 @@ type arrived struct {
 func (s *sink) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /events", s.receive)
+	mux.HandleFunc("POST /scheduled", s.scheduled)
 	mux.HandleFunc("POST /drain", s.drain)
 	for _, path := range []string{"/sync", "/sync/{name}"} { // by which functions of one namespace tell theirs apart
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
@@ -55,12 +56,28 @@ func (s *sink) receive(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the data must begin with the send time in 8 bytes", http.StatusBadRequest)
 		return
 	}
+	s.note(int64(binary.BigEndian.Uint64(data)))
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// scheduled notes a time of a schedule, as sent when it was due.
+func (s *sink) scheduled(w http.ResponseWriter, r *http.Request) {
+	due, err := time.Parse(time.RFC3339, r.Header.Get("Ce-Time"))
+	if err != nil {
+		http.Error(w, "the event needs a time", http.StatusBadRequest)
+		return
+	}
+	s.note(due.UnixNano())
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// note notes what was sent at a time, in nanoseconds since 1970.
+func (s *sink) note(sent int64) {
 	now := time.Now().UnixNano()
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.arrived.Last = now
-	s.arrived.Latencies = append(s.arrived.Latencies, now-int64(binary.BigEndian.Uint64(data)))
-	s.mu.Unlock()
-	w.WriteHeader(http.StatusNoContent)
+	s.arrived.Latencies = append(s.arrived.Latencies, now-sent)
 }
 
 // drain answers what arrived, and forgets it.
