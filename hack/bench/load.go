@@ -119,11 +119,7 @@ func (i instance) await(ctx context.Context, client *http.Client, n int) (arrive
 		failed error
 	)
 	err := poll(ctx, 20*time.Millisecond, patience, func() bool {
-		var some arrived
-		r, err := http.NewRequestWithContext(ctx, http.MethodPost, i.url+"/drain", http.NoBody)
-		if err == nil {
-			err = do(client, r, &some)
-		}
+		some, err := i.arrivals(ctx, client)
 		failed = err
 		all.Last = max(all.Last, some.Last)
 		all.Latencies = append(all.Latencies, some.Latencies...)
@@ -136,6 +132,15 @@ func (i instance) await(ctx context.Context, client *http.Client, n int) (arrive
 		return all, fmt.Errorf("%d events became %d: the numbers mean nothing", n, len(all.Latencies))
 	}
 	return all, nil
+}
+
+// arrivals are what arrived since they were asked for last.
+func (i instance) arrivals(ctx context.Context, client *http.Client) (some arrived, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, i.url+"/drain", http.NoBody)
+	if err == nil {
+		err = do(client, r, &some)
+	}
+	return some, err
 }
 
 func get(ctx context.Context, client *http.Client, url string) error {

@@ -14,6 +14,8 @@
 //	                   Yardstick: the same calls made directly.
 //	cold               The first call to a function at zero, after its process was killed.
 //	                   Yardstick: starting the same binary and connecting to its port every millisecond until it listens.
+//	schedules          10,000 schedules are held and 45 of them are due each second: from a time to the function's having it, never
+//	                   before. No yardstick: the target is a time.
 //	start              `serviceful dev` on the reference functions, already built, from its start until GET /readyz is 200; and its
 //	                   resident memory once it sat idle with the functions at zero.
 //	compile            wiring.Compile of 10,000 functions with 3 triggers each. Yardstick: its time for each of 1,000 functions.
@@ -63,6 +65,7 @@ var benchmarks = []benchmark{
 	{"events-batched", "events in calls of 100 against one in a call", "", eventsBatched},
 	{"sync", "a sync call to a warm function", "", syncCalls},
 	{"cold", "the first call to a function at zero", "", coldCall},
+	{"schedules", "calls of schedules, 10,000 of them held", "", schedules},
 	{"start", "serviceful dev from start to ready, and its idle memory", "", startAndMemory},
 	{"compile", "wiring 10,000 functions", "", compile},
 	{"cluster-cold", "the first call to a function at zero in the cluster", clusterSet, clusterCold},

@@ -41,6 +41,7 @@ type TriggerState struct {
 	Settled  time.Time // when one was last settled; zero if the server does not know
 	AtRisk   bool      // the oldest that waits has passed half of the time it is kept
 	Late     bool      // it was to start before the log began
+	Clock    bool      // its schedule has a clock
 }
 
 // Namespaces is Bus.Namespaces.
@@ -135,6 +136,14 @@ func stateOf(info *jetstream.ConsumerInfo, f names.Function, trigger string) Tri
 // first time.
 func (l Layout) addSchedules(ctx context.Context, s *Survey, name, schedules string, feeds map[string]string) error {
 	return l.eachSubject(ctx, name, schedules, func(subject string, n uint64) {
+		if f, trigger, ok := names.ParseClock(subject); ok {
+			key := name + "/" + names.Consumer(f.Name, trigger)
+			if t, ok := s.Triggers[key]; ok {
+				t.Clock = true
+				s.Triggers[key] = t
+			}
+			return
+		}
 		due := names.Unschedule(subject)
 		key := feeds[due[:strings.LastIndexByte(due, '.')]]
 		if t, ok := s.Triggers[key]; ok {
@@ -191,8 +200,8 @@ func (l Layout) eachSubject(ctx context.Context, name, filter string, f func(sub
 	return nil
 }
 
-// InUse reports whether an orphan's consumer is still pulled from, or has given
-// out messages that are not settled yet.
+// InUse reports whether an orphan's consumer is still pulled from for it, or has
+// given out messages that are not settled yet.
 func (l Layout) InUse(ctx context.Context, o Orphan) (bool, error) {
 	c, err := l.Bus.js.Consumer(ctx, o.Stream, o.Consumer)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -202,5 +211,5 @@ func (l Layout) InUse(ctx context.Context, o Orphan) (bool, error) {
 		return false, explain(fmt.Sprintf("looking up consumer %q", o.Consumer), err)
 	}
 	info := c.CachedInfo()
-	return info.NumWaiting > 0 || info.NumAckPending > 0, nil
+	return o.Used == "" && info.NumWaiting > 0 || info.NumAckPending > 0, nil
 }

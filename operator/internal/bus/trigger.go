@@ -21,6 +21,18 @@ const resumedKey = "serviceful.dev/resumed"
 // spec says otherwise.
 const paused = 100 * 365 * 24 * time.Hour
 
+// ensureTrigger makes a trigger's consumer and clock as its subscription says. One
+// that is to be paused hands nothing out when its clock is stopped.
+func (l Layout) ensureTrigger(ctx context.Context, s *wiring.Subscription) error {
+	if err := l.ensureConsumer(ctx, s); err != nil || s.Schedule == nil {
+		return err
+	}
+	if err := l.ensureClock(ctx, s); err != nil {
+		return fmt.Errorf("setting the clock of trigger %q: %w", s.Trigger, err)
+	}
+	return nil
+}
+
 // ensureConsumer makes a trigger's consumer as its subscription says. Where it
 // starts is read when it is made: the server does not change that afterwards.
 func (l Layout) ensureConsumer(ctx context.Context, s *wiring.Subscription) error {

@@ -91,6 +91,10 @@ func note(jobs []*job, o delivery.Outcome, a *envelope.Answer) {
 func inTime(jobs []*job) []*job {
 	in := make([]*job, 0, len(jobs))
 	for _, j := range jobs {
+		if j.isMissed() {
+			j.filter()
+			continue
+		}
 		if _, overdue := delivery.Overdue(j.sub.Policy, j.message, time.Now()); overdue {
 			j.outcome = delivery.Outcome{Problem: "maxAge passed while it waited for an instance"}
 			continue

@@ -38,6 +38,11 @@ type Keeper interface {
 	StoreResult(ctx context.Context, item names.WorkItem, state envelope.State, end bus.Ending) error
 }
 
+// Clocks sets the clocks of schedules.
+type Clocks interface {
+	StoreIf(ctx context.Context, m *envelope.Message, last uint64) (bus.Stored, error)
+}
+
 // EventLog stores the events that functions answer with.
 type EventLog interface {
 	PublishEvents(ctx context.Context, namespace string, events []*event.Event) error
@@ -56,6 +61,7 @@ type Mailer interface {
 var (
 	_ Source    = (*bus.Bus)(nil)
 	_ Keeper    = (*bus.Bus)(nil)
+	_ Clocks    = (*bus.Bus)(nil)
 	_ EventLog  = (*bus.Bus)(nil)
 	_ ChangeLog = (*bus.Bus)(nil)
 )
@@ -65,6 +71,7 @@ var (
 type Config struct {
 	Source    Source
 	Keeper    Keeper
+	Clocks    Clocks
 	Events    EventLog
 	Changes   ChangeLog
 	World     World
@@ -88,7 +95,7 @@ type Dispatcher struct {
 
 // New is a Dispatcher without workers.
 func New(cfg Config) (*Dispatcher, error) {
-	if cfg.Source == nil || cfg.Keeper == nil || cfg.Events == nil || cfg.Changes == nil || cfg.World == nil || cfg.Mailer == nil || cfg.Snapshot == nil || cfg.Logger == nil {
+	if cfg.Source == nil || cfg.Keeper == nil || cfg.Clocks == nil || cfg.Events == nil || cfg.Changes == nil || cfg.World == nil || cfg.Mailer == nil || cfg.Snapshot == nil || cfg.Logger == nil {
 		return nil, errors.New("dispatch: the configuration is not complete")
 	}
 	if cfg.Transport == nil {

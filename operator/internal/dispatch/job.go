@@ -28,11 +28,12 @@ type job struct {
 	taken time.Time // when it was handed out
 
 	progress envelope.Progress
-	message  delivery.Message // what the policy has to know of it
-	event    *event.Event     // what it is: this,
-	request  *http.Request    // or this,
-	mail     *mail.Message    // or this
-	filtered bool             // the filters do not let it pass
+	message  delivery.Message         // what the policy has to know of it
+	event    *event.Event             // what it is: this,
+	request  *http.Request            // or this,
+	mail     *mail.Message            // or this
+	missed   func(now time.Time) bool // of a schedule's time: it is not called for any more; nil: it is
+	filtered bool                     // the filters do not let it pass, or it was missed
 
 	outcome delivery.Outcome
 	answer  *envelope.Answer // nil where there was none
@@ -84,6 +85,9 @@ func (w *worker) prepare(calling context.Context, j *job) bool {
 		w.settle(calling, j)
 		return false
 	}
+	if j.sub.Schedule != nil && !w.tick(calling, j) {
+		return false
+	}
 	if verdict, overdue := delivery.Overdue(j.sub.Policy, j.message, time.Now()); overdue { // unless its trigger is newer, or was paused
 		since, err := w.cfg.Source.Since(calling, j.sub.Stream, j.sub.Consumer)
 		if err != nil {
@@ -101,10 +105,7 @@ func (w *worker) prepare(calling context.Context, j *job) bool {
 		}
 	}
 	if j.event != nil && j.sub.Match != nil && !j.sub.Match(j.event) {
-		j.filtered = true
-		j.outcome = delivery.Outcome{Status: http.StatusOK, Called: true}
-		w.decide(j)
-		w.settle(calling, j)
+		w.pass(calling, j)
 		return false
 	}
 	if verdict, looped := delivery.Looped(j.hops(), j.progress.Attempts); looped {
@@ -113,6 +114,18 @@ func (w *worker) prepare(calling context.Context, j *job) bool {
 		return false
 	}
 	return true
+}
+
+// pass ends a message that the function is not called for, as if it had been.
+func (w *worker) pass(calling context.Context, j *job) {
+	j.filter()
+	w.decide(j)
+	w.settle(calling, j)
+}
+
+// filter notes that the function is not called for the message.
+func (j *job) filter() {
+	j.filtered, j.outcome = true, delivery.Outcome{Status: http.StatusOK, Called: true}
 }
 
 // hops is how many functions were called on the way from a first cause to the

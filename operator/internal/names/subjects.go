@@ -126,6 +126,25 @@ func IsTick(subject string) bool {
 	return len(t) == 6 && t[0] == "work" && t[2] == "cron"
 }
 
+// ParseClock is the inverse of Clock.
+func ParseClock(subject string) (f Function, trigger string, ok bool) {
+	t := strings.Split(subject, ".")
+	if len(t) != 5 || t[0] != "worksched" || t[2] != "clock" {
+		return Function{}, "", false
+	}
+	return Function{t[1], t[3]}, t[4], true
+}
+
+// ParseTick reads the subject of a schedule's message, also of one that was put
+// off.
+func ParseTick(subject string) (f Function, trigger string, ok bool) {
+	t := strings.Split(subject, ".")
+	if !IsTick(subject) {
+		return Function{}, "", false
+	}
+	return Function{t[1], t[3]}, t[4], true
+}
+
 // Again is the subject on which a message is delivered to a trigger again, given
 // the one it came on: what was accepted for the trigger alone keeps its place, and
 // an event, which others get as well, has one of its own. origin is what the
