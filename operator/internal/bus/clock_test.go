@@ -17,6 +17,7 @@ import (
 	"github.com/serviceful/serviceful/operator/internal/names"
 	"github.com/serviceful/serviceful/operator/internal/schedule"
 	"github.com/serviceful/serviceful/operator/internal/testkit/natstest"
+	"github.com/serviceful/serviceful/operator/internal/wiring"
 )
 
 func onSchedule(cron string, change ...func(*v1alpha1.Trigger)) v1alpha1.Trigger {

@@ -272,7 +272,7 @@ func TestTimesGiveWay(t *testing.T) {
 		r.store(again)
 	}
 	eventually(t, "most are gone", func() bool {
-		s, err := r.layout.Survey(t.Context(), shop, time.Now())
+		s, err := r.layout.Survey(t.Context(), shop, r.snapshot.Load(), time.Now())
 		state := s.Triggers["WORK_shop/offers_expire"]
 		return err == nil && state.Pending+state.InFlight <= 2
 	})
@@ -313,7 +313,7 @@ func TestUnreadableTime(t *testing.T) {
 		r.store(envelope.New(names.Tick(offers, "expire"), []byte(body)))
 	}
 	eventually(t, "they are dead", func() bool {
-		s, err := r.layout.Survey(t.Context(), shop, time.Now())
+		s, err := r.layout.Survey(t.Context(), shop, r.snapshot.Load(), time.Now())
 		return err == nil && s.Dead[bus.DeadKey{Function: offers, Trigger: "expire"}] == 2
 	})
 }
