@@ -75,6 +75,7 @@ type Config struct {
 type Dispatcher struct {
 	cfg     Config
 	memory  memory
+	apart   apart
 	mu      sync.Mutex // of workers, and held while they start and stop
 	workers map[string]*worker
 }
@@ -93,7 +94,7 @@ func New(cfg Config) (*Dispatcher, error) {
 	cfg.Grace = cmp.Or(cfg.Grace, 10*time.Second)
 	cfg.AckWait = cmp.Or(cfg.AckWait, bus.AckWait)
 	cfg.Memory = cmp.Or(cfg.Memory, 256<<20)
-	return &Dispatcher{cfg: cfg, memory: memory{limit: cfg.Memory}, workers: map[string]*worker{}}, nil
+	return &Dispatcher{cfg: cfg, memory: memory{limit: cfg.Memory}, apart: apart{tokens: map[names.Function]chan struct{}{}}, workers: map[string]*worker{}}, nil
 }
 
 // Apply starts a worker for each subscription of s whose consumer exists, stops
@@ -123,7 +124,7 @@ func (d *Dispatcher) Apply(ctx context.Context, s *wiring.Snapshot) error {
 			w.change(sub)
 			continue
 		}
-		w := newWorker(&d.cfg, &d.memory, sub)
+		w := newWorker(&d.cfg, &d.memory, &d.apart, sub)
 		if err := w.start(ctx); err != nil {
 			errs = append(errs, err)
 			continue
