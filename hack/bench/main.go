@@ -8,7 +8,7 @@
 //	                   Yardstick: the same senders POST the same requests to that same process, with nothing between.
 //	events-latency     The same path at 500 events/s, sent on schedule whatever came of earlier ones: from before the POST is
 //	                   sent until the function has the event. The yardstick, the same sent directly, shows how quiet the machine is.
-//	events-batched     20,000 events, stored by JetStream on disk while a trivial function holds its answers, are delivered to it up to
+//	events-batched     10,000 events, stored by JetStream on disk while a trivial function holds its answers, are delivered to it up to
 //	                   100 in a call. The rate from its release to the last arrival. Yardstick: as many events, one in a call.
 //	sync               GET through the gateway to a warm function: the rate of 64 senders, and the median that one sender waits longer.
 //	                   Yardstick: the same calls made directly.

@@ -89,6 +89,7 @@ type Config struct {
 type Dispatcher struct {
 	cfg     Config
 	memory  memory
+	apart   apart
 	mu      sync.Mutex // of workers, and held while they start and stop
 	workers map[string]*worker
 }
@@ -107,7 +108,7 @@ func New(cfg Config) (*Dispatcher, error) {
 	cfg.Grace = cmp.Or(cfg.Grace, 10*time.Second)
 	cfg.AckWait = cmp.Or(cfg.AckWait, bus.AckWait)
 	cfg.Memory = cmp.Or(cfg.Memory, 256<<20)
-	return &Dispatcher{cfg: cfg, memory: memory{limit: cfg.Memory}, workers: map[string]*worker{}}, nil
+	return &Dispatcher{cfg: cfg, memory: memory{limit: cfg.Memory}, apart: apart{tokens: map[names.Function]chan struct{}{}}, workers: map[string]*worker{}}, nil
 }
 
 // Apply starts a worker for each subscription of s whose consumer exists, stops
@@ -141,7 +142,7 @@ func (d *Dispatcher) Apply(ctx context.Context, s *wiring.Snapshot) error {
 		if sub.Relays() { // it has one message at a time, which waits for no function's
 			room = new(memory)
 		}
-		w := newWorker(&d.cfg, room, sub)
+		w := newWorker(&d.cfg, room, &d.apart, sub)
 		if err := w.start(ctx); err != nil {
 			errs = append(errs, err)
 			continue

@@ -101,7 +101,7 @@ func (w *worker) keep(ctx context.Context, j *job) error {
 		p := j.progress
 		p.Attempts, p.Tries, p.Last.Problem = v.Attempts, p.Tries+1, v.Message
 		if v.Attempts > j.progress.Attempts {
-			p.Last.Status = j.status()
+			p.Last.Status, p.Last.Broken = j.status(), j.outcome.Broken
 		}
 		target := names.Again(j.Subject, sub.Function, sub.Trigger, p.Origin)
 		_, err := w.cfg.Keeper.Store(ctx, envelope.Retry(&j.Message, target, p, now.Add(v.Delay)))
