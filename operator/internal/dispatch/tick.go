@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/serviceful/serviceful/operator/internal/bus"
@@ -12,7 +11,7 @@ import (
 )
 
 // tick takes up a schedule's time. The first time it is handed out the clock is
-// set to the next one. ended is true if the function is not called for it.
+// set to the next one, unless that of a changed schedule is. ended is true if the function is not called for it.
 func (w *worker) tick(ctx context.Context, d *bus.Delivered, end *ending) (a Attempt, ended bool) {
 	fired, at, err := timesOf(d, end)
 	if err != nil {
@@ -26,8 +25,8 @@ func (w *worker) tick(ctx context.Context, d *bus.Delivered, end *ending) (a Att
 	call := end.missed == nil || !end.missed(time.Now())
 	if f, trigger := end.sub.Function, end.sub.Trigger; d.Subject == names.Tick(f, trigger) {
 		turn := at.Turn(fired.Scheduled, time.Now(), skip)
-		_, err := w.cfg.Clocks.StoreIf(ctx, schedule.Clock(f, trigger, fired.Spec, turn.Next), 0)
-		if err != nil && !errors.Is(err, bus.ErrConflict) { // else it is set already, for a changed schedule too
+		next := schedule.Fired{Spec: fired.Spec, Scheduled: turn.Next, Series: fired.Series}
+		if err := w.cfg.Clocks.SetClock(ctx, f, trigger, next); err != nil {
 			w.log.Error("setting a clock", "error", err, "again_in", busyPause)
 			_ = d.PutBack(busyPause)
 			return Attempt{}, true
