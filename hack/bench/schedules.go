@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -15,8 +16,12 @@ const held = 10_000
 // schedules measures how long after its time a function is called, with many
 // schedules that are not due beside.
 func schedules(ctx context.Context, w *workshop) ([]result, error) {
-	folder := filepath.Join(w.dir, "schedules")
-	due, err := writeSchedules(folder, held)
+	program := filepath.Join(w.dir, "sink")
+	if out, err := exec.CommandContext(ctx, "go", "build", "-o", program, "./hack/bench/sink").CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("building the sink: %w\n%s", err, out)
+	}
+	folder := filepath.Join(w.dir, "manifests")
+	due, err := writeSchedules(folder, program, held)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +61,7 @@ const perFunction, perNamespace = 50, 20
 
 // writeSchedules writes the manifests of so many schedules, and returns how many of
 // them are due each second: those of the sink. The others are due in a month.
-func writeSchedules(folder string, schedules int) (due int, err error) {
+func writeSchedules(folder, program string, schedules int) (due int, err error) {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return 0, fmt.Errorf("making the folder of the manifests: %w", err)
 	}
@@ -65,14 +70,14 @@ func writeSchedules(folder string, schedules int) (due int, err error) {
 		return 0, fmt.Errorf("reading the sink's manifest: %w", err)
 	}
 	var text strings.Builder
-	text.Write(sink)
+	text.WriteString(strings.Replace(string(sink), "metadata:\n", "metadata:\n  annotations: {serviceful.dev/dev-command: '"+program+"'}\n", 1))
 	for ; due < perFunction-5; due++ {
 		fmt.Fprintf(&text, "  - {name: due-%d, path: /scheduled, schedule: {cron: '* * * * * *', overlap: true}}\n", due)
 	}
 	later := time.Now().AddDate(0, 1, 0).UTC()
 	for n, function := due, 0; n < schedules; function++ {
-		fmt.Fprintf(&text, "---\napiVersion: serviceful.dev/v1alpha1\nkind: Function\nmetadata: {name: held-%d, namespace: held-%d}\nspec:\n  image: %s\n  triggers:\n",
-			function, function/perNamespace, "ko://github.com/serviceful/serviceful/hack/bench/sink")
+		fmt.Fprintf(&text, "---\napiVersion: serviceful.dev/v1alpha1\nkind: Function\nmetadata: {name: held-%d, namespace: held-%d, annotations: {serviceful.dev/dev-command: 'true'}}\nspec:\n  image: held\n  triggers:\n",
+			function, function/perNamespace)
 		for range min(perFunction, schedules-n) {
 			fmt.Fprintf(&text, "  - {name: held-%d, schedule: {cron: '%d %d %d %d *', timeZone: Europe/London}}\n", n, n%60, n/60%24, later.Day(), later.Month())
 			n++

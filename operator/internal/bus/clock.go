@@ -17,63 +17,77 @@ import (
 // it anew when it takes the time up. A clock that is to stand still is set to
 // never: with none, a dispatcher that has not heard of it would set one.
 func (l Layout) ensureClock(ctx context.Context, s *wiring.Subscription) error {
+	now := time.Now()
+	due := s.Schedule.First(now)
+	if s.Paused || due.IsZero() {
+		due = schedule.Never
+	}
 	for {
-		due := s.Schedule.First(time.Now())
-		if s.Paused || due.IsZero() {
-			due = schedule.Never
-		}
-		there, err := l.clock(ctx, s)
-		if err != nil || there.says(s.Schedule.Spec, due) {
+		there, last, err := l.Bus.clock(ctx, s.Function, s.Trigger)
+		still := due.Equal(schedule.Never)
+		if err != nil || last > 0 && there.Spec == s.Schedule.Spec && there.Scheduled.Equal(schedule.Never) == still {
 			return err
 		}
-		_, err = l.Bus.StoreIf(ctx, schedule.Clock(s.Function, s.Trigger, s.Schedule.Spec, due), there.sequence)
+		if last == 0 && !still {
+			come, err := l.Bus.come(ctx, s.Function, s.Trigger)
+			if err != nil || come.Spec == s.Schedule.Spec {
+				return err
+			}
+		}
+		to := schedule.Fired{Spec: s.Schedule.Spec, Scheduled: due, Series: max(now.UnixNano(), there.Series+1)}
+		_, err = l.Bus.StoreIf(ctx, schedule.Clock(s.Function, s.Trigger, to), last)
 		if !errors.Is(err, ErrConflict) { // else it was set meanwhile
 			return err
 		}
 	}
 }
 
-// clock is a trigger's clock, or a time of it that has come and nobody has taken
-// up.
-type clock struct {
-	schedule.Fired
-	sequence uint64 // of the clock; 0: there is none
-	come     bool
-}
-
-// says reports whether a clock shows a schedule's times, or stands still, as one
-// does that is set to due.
-func (c clock) says(spec schedule.Spec, due time.Time) bool {
-	still := due.Equal(schedule.Never)
-	if c.come {
-		return c.Spec == spec && !still
-	}
-	return c.sequence > 0 && c.Spec == spec && c.Scheduled.Equal(schedule.Never) == still
-}
-
-func (l Layout) clock(ctx context.Context, s *wiring.Subscription) (clock, error) {
-	for _, subject := range []string{names.Clock(s.Function, s.Trigger), names.Tick(s.Function, s.Trigger)} {
-		m, err := l.Bus.Last(ctx, s.Stream, subject)
-		if errors.Is(err, ErrNotFound) {
-			continue
+// SetClock sets a trigger's clock to a time, unless it is set already: by the same
+// series, or a later one. One of an earlier series gives way.
+func (b *Bus) SetClock(ctx context.Context, f names.Function, trigger string, to schedule.Fired) error {
+	for last := uint64(0); ; {
+		_, err := b.StoreIf(ctx, schedule.Clock(f, trigger, to), last)
+		if !errors.Is(err, ErrConflict) {
+			return err
 		}
-		if err != nil {
-			return clock{}, fmt.Errorf("looking for the clock of trigger %q: %w", s.Trigger, err)
+		var there schedule.Fired
+		there, last, err = b.clock(ctx, f, trigger)
+		if err != nil || last > 0 && there.Series >= to.Series {
+			return err
 		}
-		return readClock(m), nil
 	}
-	return clock{}, nil
 }
 
-// readClock reads a clock or a time. One of another version's form is of no
-// schedule, and is set anew.
-func readClock(m *envelope.Message) clock {
-	c := clock{come: names.IsTick(m.Subject)}
-	if !c.come {
-		c.sequence = m.Sequence
+// clock is what a trigger's clock is set to; its sequence is 0 if there is none.
+func (b *Bus) clock(ctx context.Context, f names.Function, trigger string) (schedule.Fired, uint64, error) {
+	m, err := b.lastTime(ctx, f, names.Clock(f, trigger))
+	if m == nil {
+		return schedule.Fired{}, 0, err
 	}
-	c.Fired, _ = schedule.Read(m)
-	return c
+	fired, _ := schedule.Read(m) // one of another version's form is of no schedule
+	return fired, m.Sequence, nil
+}
+
+// come is the last time of a trigger that has come and was not settled yet; zero:
+// there is none.
+func (b *Bus) come(ctx context.Context, f names.Function, trigger string) (schedule.Fired, error) {
+	m, err := b.lastTime(ctx, f, names.Tick(f, trigger))
+	if m == nil {
+		return schedule.Fired{}, err
+	}
+	fired, _ := schedule.Read(m)
+	return fired, nil
+}
+
+func (b *Bus) lastTime(ctx context.Context, f names.Function, subject string) (*envelope.Message, error) {
+	m, err := b.Last(ctx, names.Work(f.Namespace), subject)
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("looking for a clock: %w", err)
+	}
+	return m, nil
 }
 
 // removeClock removes a trigger's clock and the times that have come: nobody was

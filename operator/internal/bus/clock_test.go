@@ -132,7 +132,7 @@ func TestClockGoes(t *testing.T) {
 			s := natstest.Server(t)
 			b := natstest.Connect(t, s)
 			layOut(t, b, onSchedule("@every 24h"), onCall("redeem"))
-			come := schedule.Clock(offers, "expire", schedule.Spec{Cron: "@every 24h", TimeZone: "UTC"}, time.Now())
+			come := schedule.Clock(offers, "expire", schedule.Fired{Spec: schedule.Spec{Cron: "@every 24h", TimeZone: "UTC"}, Scheduled: time.Now()})
 			come.Subject = tickSubject
 			for key := range come.Header {
 				if key == "Nats-Schedule" || key == "Nats-Schedule-Target" {
@@ -215,7 +215,7 @@ func TestTimeComes(t *testing.T) {
 	}
 
 	later := time.Now().Add(2 * time.Second)
-	store(t, b, schedule.Clock(offers, "expire", fired.Spec, later))
+	store(t, b, schedule.Clock(offers, "expire", schedule.Fired{Spec: fired.Spec, Scheduled: later, Series: fired.Series}))
 	stop()
 	time.Sleep(time.Until(later)) // its time comes while nobody is there
 	_, b, _ = serve(t, cfg)
@@ -258,7 +258,7 @@ func TestClocksDoNotWait(t *testing.T) {
 		t.Errorf("with a clock: %+v", c)
 	}
 	m, fired := clockOf(t, b)
-	store(t, b, schedule.Clock(offers, "expire", fired.Spec, time.Now()))
+	store(t, b, schedule.Clock(offers, "expire", schedule.Fired{Spec: fired.Spec, Scheduled: time.Now(), Series: fired.Series}))
 	eventually(t, "its time comes", func() bool { return count().Pending == 1 })
 	if c := count(); c.Clock {
 		t.Errorf("with a time that has come: %+v", c)

@@ -15,6 +15,7 @@ import (
 	"github.com/serviceful/serviceful/operator/internal/invoke"
 	"github.com/serviceful/serviceful/operator/internal/mail"
 	"github.com/serviceful/serviceful/operator/internal/names"
+	"github.com/serviceful/serviceful/operator/internal/schedule"
 	"github.com/serviceful/serviceful/operator/internal/wiring"
 )
 
@@ -40,7 +41,7 @@ type Keeper interface {
 
 // Clocks sets the clocks of schedules.
 type Clocks interface {
-	StoreIf(ctx context.Context, m *envelope.Message, last uint64) (bus.Stored, error)
+	SetClock(ctx context.Context, f names.Function, trigger string, to schedule.Fired) error
 }
 
 // EventLog stores the events that functions answer with.

@@ -35,7 +35,7 @@ const far = "0 0 1 1 *"
 // come stores a time of the trigger expire as the server does when it has come.
 func (r *rig) come(cron string, due time.Time) {
 	r.t.Helper()
-	m := schedule.Clock(offers, "expire", schedule.Spec{Cron: cron, TimeZone: "UTC"}, due)
+	m := schedule.Clock(offers, "expire", schedule.Fired{Spec: schedule.Spec{Cron: cron, TimeZone: "UTC"}, Scheduled: due})
 	m.Subject = names.Tick(offers, "expire")
 	delete(m.Header, "Nats-Schedule")
 	delete(m.Header, "Nats-Schedule-Target")
@@ -235,7 +235,7 @@ func TestScheduleRetries(t *testing.T) {
 			t.Errorf("call %d is of %s: %s", i+1, c.header.Get("Ce-Id"), c.body)
 		}
 	}
-	old := schedule.Clock(offers, "expire", schedule.Spec{Cron: far, TimeZone: "UTC"}, due.Add(-48*time.Hour))
+	old := schedule.Clock(offers, "expire", schedule.Fired{Spec: schedule.Spec{Cron: far, TimeZone: "UTC"}, Scheduled: due.Add(-48 * time.Hour)})
 	old.Sequence, old.Header = 7, m.Header
 	var fired schedule.Fired
 	if err := json.Unmarshal(body, &fired); err != nil {
@@ -266,7 +266,7 @@ func TestTimesGiveWay(t *testing.T) {
 	minute := time.Now().UTC().Truncate(time.Minute)
 	p := envelope.Progress{Tries: 1, Origin: "1", First: time.Now()}
 	for i := range 20 { // as if each had been taken up in its time, and put off
-		m := schedule.Clock(offers, "expire", schedule.Spec{Cron: "* * * * *", TimeZone: "UTC"}, minute.Add(-time.Duration(i)*time.Minute))
+		m := schedule.Clock(offers, "expire", schedule.Fired{Spec: schedule.Spec{Cron: "* * * * *", TimeZone: "UTC"}, Scheduled: minute.Add(-time.Duration(i) * time.Minute)})
 		p.Origin = string(rune('a' + i))
 		again := envelope.Retry(m, names.Again(names.Tick(offers, "expire"), offers, "expire", p.Origin), p, time.Now())
 		r.store(again)

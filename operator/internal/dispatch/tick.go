@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/serviceful/serviceful/operator/internal/bus"
@@ -12,7 +11,7 @@ import (
 )
 
 // tick takes up a schedule's time. The first time it is handed out the clock is
-// set to the next one. It reports whether the function is called for it.
+// set to the next one, unless that of a changed schedule is. It reports whether the function is called for it.
 func (w *worker) tick(ctx context.Context, j *job) bool {
 	fired, at, err := j.times()
 	if err != nil {
@@ -27,8 +26,8 @@ func (w *worker) tick(ctx context.Context, j *job) bool {
 	call := !j.isMissed()
 	if f, trigger := j.sub.Function, j.sub.Trigger; j.Subject == names.Tick(f, trigger) {
 		turn := at.Turn(fired.Scheduled, time.Now(), skip)
-		_, err := w.cfg.Clocks.StoreIf(ctx, schedule.Clock(f, trigger, fired.Spec, turn.Next), 0)
-		if err != nil && !errors.Is(err, bus.ErrConflict) { // else it is set already, for a changed schedule too
+		next := schedule.Fired{Spec: fired.Spec, Scheduled: turn.Next, Series: fired.Series}
+		if err := w.cfg.Clocks.SetClock(ctx, f, trigger, next); err != nil {
 			w.log.Error("setting a clock", "error", err, "again_in", busyPause)
 			_ = j.PutBack(busyPause)
 			return false

@@ -9,6 +9,7 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"github.com/serviceful/serviceful/operator/internal/envelope"
 	"github.com/serviceful/serviceful/operator/internal/event"
 	"github.com/serviceful/serviceful/operator/internal/names"
 )
@@ -104,7 +105,7 @@ func TestClockIsTheEvent(t *testing.T) {
 	due := at(t, "2026-03-29T01:00:00Z")
 	for name, spec := range map[string]Spec{"cron": parse(t, "30 1 * * *", "Europe/London").Spec, "interval": parse(t, "@every 90s", "").Spec} {
 		t.Run(name, func(t *testing.T) {
-			m := Clock(f, "expire", spec, due.In(time.FixedZone("", 3600)))
+			m := Clock(f, "expire", Fired{spec, due.In(time.FixedZone("", 3600)), 7})
 			if m.Subject != "worksched.coop.clock.offers.expire" || m.Header.Get("Nats-Schedule-Target") != "work.coop.cron.offers.expire.tick" ||
 				m.Header.Get("Nats-Schedule") != "@at 2026-03-29T01:00:00Z" {
 				t.Errorf("%s: %v", m.Subject, m.Header)
@@ -116,7 +117,7 @@ func TestClockIsTheEvent(t *testing.T) {
 			if e.Type() != EventType || e.Source() != "/functions/offers/triggers/expire" || e.ID() != "2026-03-29T01:00:00Z" || e.Get("time") != e.ID() {
 				t.Errorf("%+v", e.Attributes)
 			}
-			if fired, err := Read(m); err != nil || fired != (Fired{spec, due}) {
+			if fired, err := Read(m); err != nil || fired != (Fired{spec, due, 7}) {
 				t.Errorf("%+v, %v", fired, err)
 			}
 			schema, err := jsonschema.NewCompiler().Compile(filepath.Join("..", "..", "..", "docs", "schemas", EventType+".json"))
@@ -136,12 +137,15 @@ func TestClockIsTheEvent(t *testing.T) {
 			}
 		})
 	}
-	if m := Clock(f, "expire", Spec{}, time.Time{}); m.Header.Get("Nats-Schedule") != "@at 2200-01-01T00:00:00Z" {
+	if m := Clock(f, "expire", Fired{}); m.Header.Get("Nats-Schedule") != "@at 2200-01-01T00:00:00Z" {
 		t.Errorf("set to nothing it is %v", m.Header)
 	}
-	noise := Clock(f, "expire", Spec{}, due)
+	noise, series := Clock(f, "expire", Fired{}), Clock(f, "expire", Fired{})
 	noise.Body = []byte("noise")
-	if _, err := Read(noise); err == nil {
-		t.Error("noise was read")
+	series.Header.Set(headerSeries, "noise")
+	for _, m := range []*envelope.Message{noise, series} {
+		if _, err := Read(m); err == nil {
+			t.Error("noise was read")
+		}
 	}
 }
