@@ -22,7 +22,7 @@
 //
 // The set "cluster" needs the cluster of hack/cluster; ./hack/bench/run installs Serviceful on it first:
 //
-//	cluster-cold       The first call through the gateway to a function at zero.
+//	cluster-cold       The first call through the gateway to a function at zero, of one that uses no services and of one that does.
 //	                   Yardstick: a bare pod of the same image, from its creation to its first answer.
 //	cluster-many       From `kubectl apply` of 100 functions until all are ready; and the resident memory of the three programs once
 //	                   these sat idle at zero. Yardstick: 100 plain Knative Services of the same image with the same settings.

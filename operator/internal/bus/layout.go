@@ -24,6 +24,11 @@ const (
 	// AckWait is how long the server waits for a sign of life of a delivered
 	// message before it delivers it again. Those at work are kept by heartbeats.
 	AckWait = 15 * time.Second
+
+	// layoutTimeout bounds the making of one stream or consumer. Servers that agree
+	// on it, each with a slow disk, may take longer than nats.go's five seconds; to
+	// give up early would be to ask them for the same again.
+	layoutTimeout = 15 * time.Second
 )
 
 // Layout creates, changes and removes streams, consumers and buckets: the
@@ -133,6 +138,8 @@ const layoutKey = "serviceful.dev/layout"
 // Any of several replicas would answer a direct read, also one that does not
 // have yet what was just stored: then the leader is asked instead.
 func (l Layout) ensure(ctx context.Context, cfg jetstream.StreamConfig) error {
+	ctx, cancel := context.WithTimeout(ctx, layoutTimeout)
+	defer cancel()
 	cfg.Replicas = max(l.Replicas, 1)
 	cfg.Storage, cfg.AllowDirect, cfg.Duplicates = jetstream.FileStorage, cfg.Replicas == 1, dedupeWindow
 	text, err := json.Marshal(cfg)

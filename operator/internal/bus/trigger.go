@@ -36,6 +36,8 @@ func (l Layout) ensureTrigger(ctx context.Context, s *wiring.Subscription) error
 // ensureConsumer makes a trigger's consumer as its subscription says. Where it
 // starts is read when it is made: the server does not change that afterwards.
 func (l Layout) ensureConsumer(ctx context.Context, s *wiring.Subscription) error {
+	ctx, cancel := context.WithTimeout(ctx, layoutTimeout)
+	defer cancel()
 	if err := l.bringConsumer(ctx, s); err != nil {
 		return fmt.Errorf("ensuring consumer %q of stream %q: %w", s.Consumer, s.Stream, err)
 	}

@@ -4,14 +4,14 @@ import (
 	"context"
 	"time"
 
-	"github.com/serviceful/serviceful/operator/internal/bus"
 	"github.com/serviceful/serviceful/operator/internal/delivery"
 	"github.com/serviceful/serviceful/operator/internal/names"
 	"github.com/serviceful/serviceful/operator/internal/schedule"
 )
 
 // tick takes up a schedule's time. The first time it is handed out the clock is
-// set to the next one, unless that of a changed schedule is. It reports whether the function is called for it.
+// set to the next one, unless that of a changed schedule is. It reports whether
+// the function is called for it.
 func (w *worker) tick(ctx context.Context, j *job) bool {
 	fired, at, err := j.times()
 	if err != nil {
