@@ -18,8 +18,9 @@ import (
 // again AckWait after its last sign of life, until it is acknowledged.
 type Delivered struct {
 	envelope.Message
-	msg jetstream.Msg
-	bus *Bus
+	Delivery uint64 // how many the consumer had handed out with it, over all
+	reply    string // where the server hears of it
+	bus      *Bus
 }
 
 // Ended reports whether a call that is handed out as its spare has ended.
@@ -36,17 +37,42 @@ func (d *Delivered) Ended(ctx context.Context) (bool, error) {
 }
 
 // Ack ends the message. A lost acknowledgement is a duplicate, never a loss.
-func (d *Delivered) Ack() error { return d.msg.Ack() }
+func (d *Delivered) Ack() error { return d.say("+ACK") }
+
+// AckConfirmed ends the message, and returns when the server has said that it is
+// ended.
+func (d *Delivered) AckConfirmed(ctx context.Context) error {
+	_, err := d.bus.nc.RequestWithContext(ctx, d.reply, []byte("+ACK"))
+	return explain("acknowledging a message", err)
+}
 
 // InProgress is a sign of life: AckWait begins anew.
-func (d *Delivered) InProgress() error { return d.msg.InProgress() }
+func (d *Delivered) InProgress() error { return d.say("+WPI") }
 
 // Release hands the message back, to be delivered again at once.
-func (d *Delivered) Release() error { return d.msg.Nak() }
+func (d *Delivered) Release() error { return d.say("-NAK") }
 
 // PutBack hands the message back, to be delivered again after a pause. It keeps
 // its place among those not yet settled.
-func (d *Delivered) PutBack(pause time.Duration) error { return d.msg.NakWithDelay(pause) }
+func (d *Delivered) PutBack(pause time.Duration) error {
+	return d.say(fmt.Sprintf(`-NAK {"delay": %d}`, pause.Nanoseconds()))
+}
+
+func (d *Delivered) say(what string) error { return d.bus.nc.Publish(d.reply, []byte(what)) }
+
+// Drop forgets the header and the body, which may be large, of a message that
+// waits for its turn; Fetch reads them again.
+func (d *Delivered) Drop() { d.Header, d.Body = nil, nil }
+
+// Fetch reads what Drop forgot. ErrNotFound: the message is not in its stream any
+// more.
+func (d *Delivered) Fetch(ctx context.Context, stream string) error {
+	m, err := d.bus.At(ctx, stream, d.Sequence)
+	if err == nil {
+		d.Message = *m
+	}
+	return err
+}
 
 // drainTimeout bounds the wait for messages on their way when the pulling ends,
 // for a server that is away sends none.
@@ -158,13 +184,13 @@ func (p *pulling) drain(consuming jetstream.ConsumeContext) {
 }
 
 func delivered(msg jetstream.Msg) *Delivered {
-	d := &Delivered{msg: msg}
+	d := &Delivered{reply: msg.Reply()}
 	d.Subject, d.Header, d.Body = msg.Subject(), envelope.Header(msg.Headers()), msg.Data()
 	if d.Header == nil {
 		d.Header = envelope.Header{}
 	}
 	if meta, err := msg.Metadata(); err == nil {
-		d.Sequence, d.Stored = meta.Sequence.Stream, meta.Timestamp
+		d.Sequence, d.Stored, d.Delivery = meta.Sequence.Stream, meta.Timestamp, meta.Sequence.Consumer
 	}
 	return d
 }

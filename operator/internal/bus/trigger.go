@@ -21,6 +21,10 @@ const resumedKey = "serviceful.dev/resumed"
 // spec says otherwise.
 const paused = 100 * 365 * 24 * time.Hour
 
+// heldInOrder is how many messages of an ordered trigger are handed out at once,
+// to be called or to wait for one of their value. Then the trigger waits.
+const heldInOrder = 10_000
+
 // ensureConsumer makes a trigger's consumer as its subscription says. Where it
 // starts is read when it is made: the server does not change that afterwards.
 func (l Layout) ensureConsumer(ctx context.Context, s *wiring.Subscription) error {
@@ -72,6 +76,9 @@ func (l Layout) consumerConfig(s *wiring.Subscription) jetstream.ConsumerConfig 
 		AckPolicy: jetstream.AckExplicitPolicy, AckWait: cmp.Or(l.AckWait, AckWait), MaxAckPending: s.Concurrency,
 		MaxDeliver: -1, MaxWaiting: 128, DeliverPolicy: jetstream.DeliverAllPolicy,
 	}
+	if s.OrderBy != "" { // its dispatcher counts the calls, and holds what waits behind them
+		cfg.MaxAckPending = heldInOrder
+	}
 	switch {
 	case s.Stream != names.Events(s.Function.Namespace) || s.Start.All:
 	case s.Start.Time.IsZero():
@@ -95,4 +102,21 @@ func (b *Bus) Since(ctx context.Context, stream, consumer string) (time.Time, er
 		since = resumed
 	}
 	return since, nil
+}
+
+// Outstanding is what a consumer has handed out and nobody has settled.
+type Outstanding struct {
+	Count    int
+	Delivery uint64    // of the last message that was handed out: Delivered.Delivery
+	Made     time.Time // when the consumer was made
+}
+
+// Outstanding looks at a consumer.
+func (b *Bus) Outstanding(ctx context.Context, stream, consumer string) (Outstanding, error) {
+	c, err := b.js.Consumer(ctx, stream, consumer)
+	if err != nil {
+		return Outstanding{}, explain(fmt.Sprintf("looking up consumer %q of %q", consumer, stream), err)
+	}
+	info := c.CachedInfo()
+	return Outstanding{Count: info.NumAckPending, Delivery: info.Delivered.Consumer, Made: info.Created}, nil
 }

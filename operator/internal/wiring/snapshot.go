@@ -82,6 +82,7 @@ type Subscription struct {
 	Consumer    string
 	Filters     []string // subjects: the source's and the retries'
 	Concurrency int      // messages in flight over all dispatchers
+	OrderBy     string   // the attribute whose equal values are called in order; "": no order
 	Policy      delivery.Policy
 	Match       func(*event.Event) bool // nil: every event
 	Start       Start                   // of an event trigger

@@ -65,6 +65,7 @@ func (c *compiler) event(fn *v1alpha1.Function, f names.Function, i int) {
 		Function: f, Trigger: t.Name, Types: distinct(t.Event.Types), Path: path(t),
 		Stream: names.Events(f.Namespace), Consumer: names.Consumer(f.Name, t.Name),
 		Concurrency: concurrency(fn, t),
+		OrderBy:     orderBy(t),
 		Policy:      policy(fn, t, delivery.Event),
 		Match:       match,
 		Paused:      t.Paused,
@@ -93,6 +94,7 @@ func (c *compiler) queue(fn *v1alpha1.Function, f names.Function, i int) {
 		Stream: names.Work(f.Namespace), Consumer: names.Consumer(f.Name, t.Name),
 		Filters:     []string{names.QueueFilter(f.Namespace, q.Name)},
 		Concurrency: concurrency(fn, t),
+		OrderBy:     orderBy(t),
 		Policy:      policy(fn, t, delivery.Event),
 		Paused:      t.Paused,
 	}
@@ -171,6 +173,13 @@ func timeout(fn *v1alpha1.Function) time.Duration {
 		return v1alpha1.DefaultTimeout
 	}
 	return fn.Spec.Timeout.Duration
+}
+
+func orderBy(t *v1alpha1.Trigger) string {
+	if t.Delivery == nil || t.Delivery.OrderBy == nil {
+		return ""
+	}
+	return *t.Delivery.OrderBy
 }
 
 // concurrency is the trigger's own, or what the function can take at its
