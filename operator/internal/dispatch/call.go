@@ -2,58 +2,78 @@ package dispatch
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"time"
 
-	"github.com/serviceful/serviceful/operator/internal/bus"
 	"github.com/serviceful/serviceful/operator/internal/delivery"
 	"github.com/serviceful/serviceful/operator/internal/envelope"
 	"github.com/serviceful/serviceful/operator/internal/event"
 	"github.com/serviceful/serviceful/operator/internal/invoke"
 	"github.com/serviceful/serviceful/operator/internal/mail"
 	"github.com/serviceful/serviceful/operator/internal/names"
-	"github.com/serviceful/serviceful/operator/internal/wiring"
 )
 
-// call hands a message to what it is for, and notes the answer and its events in
-// end. An error means that the message cannot be read, or, when the worker is
-// stopping, that it was not called or that nothing is known of the call.
-func (w *worker) call(waiting, calling context.Context, d *bus.Delivered, end *ending) (delivery.Outcome, error) {
-	sub := end.sub
+// call makes one call with messages that are prepared: it notes the outcome and
+// the answer in each, and returns the events that the answer holds. An error means
+// that the worker is stopping, and the function was not called or nothing is known
+// of the call.
+func (w *worker) call(waiting, calling context.Context, jobs []*job) ([]*event.Event, error) {
+	sub := jobs[0].sub
 	if sub.Policy.Source == delivery.Mail {
-		return w.mail(calling, d, sub)
-	}
-	req, err := w.request(calling, d, sub, end.progress.Attempts+1)
-	if err != nil {
-		return delivery.Outcome{}, err
-	}
-	if req == nil {
-		end.filtered = true
-		return delivery.Outcome{Status: http.StatusOK, Called: true}, nil
+		return nil, w.mail(calling, jobs[0])
 	}
 	lease, err := w.cfg.World.Acquire(waiting, sub.Function)
 	if err != nil {
 		if waiting.Err() != nil {
-			return delivery.Outcome{}, err
+			return nil, err
 		}
-		return delivery.Outcome{Problem: notStarted(err)}, nil
+		note(jobs, delivery.Outcome{Problem: notStarted(err)}, nil)
+		return nil, nil
 	}
 	defer lease.Release()
-	if _, overdue := delivery.Overdue(sub.Policy, delivery.Message{Due: end.progress.Due}, time.Now()); overdue {
-		return delivery.Outcome{Problem: "maxAge passed while it waited for an instance"}, nil
+	if jobs = inTime(jobs); len(jobs) == 0 {
+		return nil, nil
 	}
-	outcome, answer := invoke.Do(w.cfg.Transport, lease, sub.Policy.Timeout, req)
+	outcome, answer := invoke.Do(w.cfg.Transport, lease, sub.Policy.Timeout, request(calling, jobs))
 	if answer == nil && calling.Err() != nil {
-		return outcome, calling.Err()
+		return nil, calling.Err()
 	}
-	end.answer = answer
+	var events []*event.Event
 	if answer != nil && publishes(answer) {
-		end.events, outcome.Refused = w.answered(answer, sub.Function)
+		events, outcome.Refused = w.answered(answer, sub.Function)
 	}
-	return outcome, nil
+	note(jobs, outcome, answer)
+	return events, nil
+}
+
+func note(jobs []*job, o delivery.Outcome, a *envelope.Answer) {
+	for _, j := range jobs {
+		j.outcome, j.answer = o, a
+	}
+}
+
+// inTime are those that may still be called now that there is an instance.
+func inTime(jobs []*job) []*job {
+	in := make([]*job, 0, len(jobs))
+	for _, j := range jobs {
+		if _, overdue := delivery.Overdue(j.sub.Policy, j.message, time.Now()); overdue {
+			j.outcome = delivery.Outcome{Problem: "maxAge passed while it waited for an instance"}
+			continue
+		}
+		in = append(in, j)
+	}
+	return in
+}
+
+// request is the HTTP request that messages are.
+func request(ctx context.Context, jobs []*job) *http.Request {
+	j := jobs[0]
+	if j.event == nil {
+		return j.request
+	}
+	return invoke.EventRequest(ctx, j.event, j.sub.Path, j.sub.Trigger, j.progress.Attempts+1)
 }
 
 // notStarted says why there is no instance, without what the function wrote:
@@ -64,27 +84,6 @@ func notStarted(err error) string {
 		return "the function did not start: " + start.Detail
 	}
 	return err.Error()
-}
-
-// request is the HTTP request that a message is; nil for an event that the
-// subscription's filters do not let pass.
-func (w *worker) request(ctx context.Context, d *bus.Delivered, sub *wiring.Subscription, attempt int) (*http.Request, error) {
-	if sub.Policy.Source == delivery.Event {
-		e := event.FromStored(d.Header, d.Body)
-		if sub.Match != nil && !sub.Match(e) {
-			return nil, nil
-		}
-		return invoke.EventRequest(ctx, e, sub.Path, sub.Trigger, attempt), nil
-	}
-	r, err := d.Request()
-	if err != nil {
-		return nil, err
-	}
-	item, ok := names.ParseWork(d.Subject)
-	if !ok {
-		return nil, fmt.Errorf("subject %q is not a call's", d.Subject)
-	}
-	return invoke.CallRequest(ctx, r, d.Body, sub.Trigger, item.ID, attempt)
 }
 
 // publishes reports whether an answer's events are to be published: any in a
@@ -114,22 +113,20 @@ func (w *worker) answered(a *envelope.Answer, f names.Function) (events []*event
 
 // mail hands a mail over. What SMTP says for good is final; everything else is
 // tried again.
-func (w *worker) mail(calling context.Context, d *bus.Delivered, sub *wiring.Subscription) (delivery.Outcome, error) {
-	var m mail.Message
-	if err := json.Unmarshal(d.Body, &m); err != nil {
-		return delivery.Outcome{}, fmt.Errorf("reading a stored mail: %w", err)
-	}
-	ctx, cancel := context.WithTimeout(calling, sub.Policy.Timeout)
+func (w *worker) mail(calling context.Context, j *job) error {
+	ctx, cancel := context.WithTimeout(calling, j.sub.Policy.Timeout)
 	defer cancel()
-	err := w.cfg.Mailer.Send(ctx, sub.Function.Namespace, m)
+	err := w.cfg.Mailer.Send(ctx, j.sub.Function.Namespace, *j.mail)
 	var smtp *mail.Error
 	switch {
 	case err == nil:
-		return delivery.Outcome{Called: true, Status: http.StatusOK}, nil
+		j.outcome = delivery.Outcome{Called: true, Status: http.StatusOK}
 	case calling.Err() != nil:
-		return delivery.Outcome{}, err
+		return err
 	case errors.As(err, &smtp) && !smtp.Temporary:
-		return delivery.Outcome{Called: true, Status: http.StatusUnprocessableEntity, Problem: err.Error()}, nil
+		j.outcome = delivery.Outcome{Called: true, Status: http.StatusUnprocessableEntity, Problem: err.Error()}
+	default:
+		j.outcome = delivery.Outcome{Called: true, Status: http.StatusServiceUnavailable, Problem: err.Error()}
 	}
-	return delivery.Outcome{Called: true, Status: http.StatusServiceUnavailable, Problem: err.Error()}, nil
+	return nil
 }

@@ -2,18 +2,12 @@ package dispatch
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/serviceful/serviceful/operator/internal/bus"
-	"github.com/serviceful/serviceful/operator/internal/delivery"
-	"github.com/serviceful/serviceful/operator/internal/envelope"
-	"github.com/serviceful/serviceful/operator/internal/event"
-	"github.com/serviceful/serviceful/operator/internal/names"
 	"github.com/serviceful/serviceful/operator/internal/wiring"
 )
 
@@ -40,11 +34,11 @@ type worker struct {
 	heart  sync.WaitGroup     // what beats for them
 
 	mu     sync.Mutex
-	atWork map[*bus.Delivered]time.Time // since when
+	atWork map[*job]bool
 }
 
 func newWorker(cfg *Config, memory *memory, sub *wiring.Subscription) *worker {
-	w := &worker{cfg: cfg, memory: memory, atWork: map[*bus.Delivered]time.Time{}}
+	w := &worker{cfg: cfg, memory: memory, atWork: map[*job]bool{}}
 	w.sub.Store(sub)
 	w.log = cfg.Logger.With("function", sub.Function.String(), "trigger", sub.Trigger)
 	return w
@@ -88,18 +82,26 @@ func (w *worker) take(waiting, calling context.Context, d *bus.Delivered) {
 		_ = d.PutBack(busyPause) // a lost one is delivered again after AckWait
 		return
 	}
-	sub, now := w.sub.Load(), time.Now()
-	w.cfg.Meter.Begin(sub)
+	j := &job{Delivered: d, sub: w.sub.Load(), taken: time.Now()}
+	w.cfg.Meter.Begin(j.sub)
 	w.mu.Lock()
-	w.atWork[d] = now
+	w.atWork[j] = true
 	w.mu.Unlock()
 	w.busy.Go(func() {
-		defer w.memory.give(d.Body)
-		w.cfg.Meter.End(sub, w.deliver(waiting, calling, d, ending{sub: sub, taken: now}))
-		w.mu.Lock()
-		delete(w.atWork, d)
-		w.mu.Unlock()
+		defer w.leave(j)
+		if w.prepare(calling, j) {
+			w.deliver(waiting, calling, []*job{j})
+		}
 	})
+}
+
+// leave is the end of what take began, whatever became of the message.
+func (w *worker) leave(j *job) {
+	w.memory.give(j.Body)
+	w.cfg.Meter.End(j.sub, j.attempt())
+	w.mu.Lock()
+	delete(w.atWork, j)
+	w.mu.Unlock()
 }
 
 // beat keeps the messages at work from being delivered again, until calls are
@@ -116,172 +118,11 @@ func (w *worker) beat(calling context.Context) {
 		case <-tick.C:
 		}
 		w.mu.Lock()
-		for d, since := range w.atWork {
-			if time.Since(since) >= heartbeat/2 {
-				_ = d.InProgress() // a lost one costs a redelivery at worst
+		for j := range w.atWork {
+			if time.Since(j.taken) >= heartbeat/2 {
+				_ = j.InProgress() // a lost one costs a redelivery at worst
 			}
 		}
 		w.mu.Unlock()
-	}
-}
-
-// deliver brings one message to its end: done, put off, dead, or handed back
-// because the worker stops.
-func (w *worker) deliver(waiting, calling context.Context, d *bus.Delivered, end ending) Attempt {
-	switch ended, err := d.Ended(calling); {
-	case err != nil:
-		_ = d.Release()
-		return Attempt{}
-	case ended:
-		_ = d.Ack()
-		return Attempt{}
-	}
-	p, err := d.Progress()
-	if err != nil {
-		end.verdict = delivery.Malformed(err)
-		return w.settle(calling, d, end)
-	}
-	end.progress = p
-	policy := end.sub.Policy
-	m := delivery.Message{Attempts: p.Attempts, Tries: p.Tries, Due: p.Due, Problem: p.Last.Problem}
-	verdict, overdue := delivery.Overdue(policy, m, time.Now())
-	if overdue { // unless its trigger is newer, or was paused
-		since, err := w.cfg.Source.Since(calling, end.sub.Stream, end.sub.Consumer)
-		if err != nil {
-			_ = d.PutBack(busyPause)
-			return Attempt{}
-		}
-		if since.After(m.Due) {
-			m.Due = since
-			verdict, overdue = delivery.Overdue(policy, m, time.Now())
-		}
-	}
-	if overdue {
-		end.verdict = verdict
-		return w.settle(calling, d, end)
-	}
-	end.progress.Due = m.Due
-	outcome, err := w.call(waiting, calling, d, &end)
-	end.took = time.Since(end.taken)
-	switch {
-	case err != nil && waiting.Err() != nil:
-		_ = d.Release() // a lost one is delivered again after AckWait
-		return Attempt{}
-	case err != nil:
-		end.verdict = delivery.Malformed(err)
-	default:
-		end.called = outcome.Called
-		end.verdict = delivery.Decide(policy, m, outcome, time.Now(), rand.Float64())
-	}
-	return w.settle(calling, d, end)
-}
-
-// ending is how a message ends and what it leaves behind.
-type ending struct {
-	sub      *wiring.Subscription
-	taken    time.Time     // when it was handed out
-	took     time.Duration // from then to the end of its call; 0 where there was none
-	called   bool          // the function got it, or may have
-	filtered bool          // the filters do not let it pass
-	progress envelope.Progress
-	verdict  delivery.Verdict
-	answer   *envelope.Answer // nil where there was none
-	events   []*event.Event   // of the answer; published before the message is settled
-}
-
-// attempt is what the meter is told of it.
-func (e ending) attempt() Attempt {
-	a := Attempt{Settled: true, Verdict: e.verdict, Called: e.called, Filtered: e.filtered, Took: e.took}
-	if e.progress.Tries == 0 && !e.progress.First.IsZero() {
-		a.First, a.Waited = true, max(0, e.taken.Sub(e.progress.First))
-	}
-	return a
-}
-
-// status is the answer's; 0 where there was none.
-func (e ending) status() int {
-	if e.answer == nil {
-		return 0
-	}
-	return e.answer.Status
-}
-
-// settle carries out a verdict: what is to be kept is stored, and only then is
-// the message acknowledged. While the store is not available it tries again,
-// under heartbeats, until calls are broken off; then the message is left to be
-// delivered again.
-func (w *worker) settle(calling context.Context, d *bus.Delivered, end ending) Attempt {
-	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-		err := w.keep(calling, d, end)
-		if err == nil {
-			break
-		}
-		if errors.Is(err, bus.ErrTooLarge) && end.verdict.Action != delivery.Die { // it will not get smaller
-			end.verdict = delivery.TooLarge(end.verdict, err)
-			continue
-		}
-		w.log.Error("storing what a message leaves behind", "error", err, "again_in", pause)
-		select {
-		case <-time.After(pause):
-		case <-calling.Done():
-			return Attempt{}
-		}
-	}
-	w.report(d, end)
-	_ = d.Ack() // a lost one is a duplicate, never a loss
-	return end.attempt()
-}
-
-// keep stores what a verdict leaves behind. Doing it twice is doing it once.
-func (w *worker) keep(ctx context.Context, d *bus.Delivered, end ending) error {
-	sub, v, now := end.sub, end.verdict, time.Now()
-	item, _ := names.ParseWork(d.Subject)
-	last := bus.Ending{Function: sub.Function, Trigger: sub.Trigger, Verdict: v, Last: end.answer, Now: now}
-	switch v.Action {
-	case delivery.Succeed:
-		if len(end.events) > 0 {
-			if err := w.cfg.Events.PublishEvents(ctx, sub.Function.Namespace, end.events); err != nil {
-				return err
-			}
-		}
-		if sub.Policy.Source == delivery.Call {
-			return w.cfg.Keeper.StoreResult(ctx, item, envelope.Succeeded, last)
-		}
-		return nil
-	case delivery.Fail:
-		return w.cfg.Keeper.StoreResult(ctx, item, envelope.Failed, last)
-	case delivery.Retry:
-		p := end.progress
-		p.Attempts, p.Tries, p.Last.Problem = v.Attempts, p.Tries+1, v.Message
-		if v.Attempts > end.progress.Attempts {
-			p.Last.Status = end.status()
-		}
-		target := names.Again(d.Subject, sub.Function, sub.Trigger, p.Origin)
-		_, err := w.cfg.Keeper.Store(ctx, envelope.Retry(&d.Message, target, p, now.Add(v.Delay)))
-		return err
-	default: // Die
-		if sub.Policy.Source == delivery.Mail {
-			last.Function, last.Trigger = item.Function, names.MailTrigger
-		}
-		return w.cfg.Keeper.Bury(ctx, &d.Message, last)
-	}
-}
-
-func (w *worker) report(d *bus.Delivered, end ending) {
-	v := end.verdict
-	key, id := "id", end.progress.Origin
-	if end.sub.Policy.Source == delivery.Event {
-		key, id = "event_id", d.Header.Get("ce-id")
-	}
-	pairs := []any{key, id, "attempt", v.Attempts}
-	switch v.Action {
-	case delivery.Succeed:
-		w.log.Debug("delivered", pairs...)
-	case delivery.Fail:
-		w.log.Debug("call failed", append(pairs, "problem", v.Message)...)
-	case delivery.Retry:
-		w.log.Info("put off", append(pairs, "delay", v.Delay.Round(time.Millisecond), "problem", v.Message)...)
-	case delivery.Die:
-		w.log.Warn("dead", append(pairs, "reason", v.Reason, "problem", v.Message)...)
 	}
 }

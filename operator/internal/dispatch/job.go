@@ -1,0 +1,161 @@
+package dispatch
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"github.com/serviceful/serviceful/operator/internal/bus"
+	"github.com/serviceful/serviceful/operator/internal/delivery"
+	"github.com/serviceful/serviceful/operator/internal/envelope"
+	"github.com/serviceful/serviceful/operator/internal/event"
+	"github.com/serviceful/serviceful/operator/internal/invoke"
+	"github.com/serviceful/serviceful/operator/internal/mail"
+	"github.com/serviceful/serviceful/operator/internal/names"
+	"github.com/serviceful/serviceful/operator/internal/wiring"
+)
+
+// job is a message at work. Its fields are filled in step by step: taken, prepared,
+// called, decided, settled.
+type job struct {
+	*bus.Delivered
+	sub   *wiring.Subscription
+	taken time.Time // when it was handed out
+
+	progress envelope.Progress
+	message  delivery.Message // what the policy has to know of it
+	event    *event.Event     // what it is: this,
+	request  *http.Request    // or this,
+	mail     *mail.Message    // or this
+	filtered bool             // the filters do not let it pass
+
+	outcome delivery.Outcome
+	answer  *envelope.Answer // nil where there was none
+	took    time.Duration    // from being handed out to the end of its call; 0 where there was none
+
+	verdict delivery.Verdict
+	settled bool
+}
+
+// attempt is what the meter is told of a job that is at its end.
+func (j *job) attempt() Attempt {
+	if !j.settled {
+		return Attempt{}
+	}
+	a := Attempt{Settled: true, Verdict: j.verdict, Called: j.outcome.Called, Filtered: j.filtered, Took: j.took}
+	if j.progress.Tries == 0 && !j.progress.First.IsZero() {
+		a.First, a.Waited = true, max(0, j.taken.Sub(j.progress.First))
+	}
+	return a
+}
+
+// status is the answer's; 0 where there was none.
+func (j *job) status() int {
+	if j.answer == nil {
+		return 0
+	}
+	return j.answer.Status
+}
+
+// prepare reports whether a message is to be called. One that has ended, cannot
+// be read, is too old or does not pass the filters is at its end here.
+func (w *worker) prepare(calling context.Context, j *job) bool {
+	switch ended, err := j.Ended(calling); {
+	case err != nil:
+		_ = j.Release()
+		return false
+	case ended:
+		_ = j.Ack()
+		return false
+	}
+	if err := j.read(calling); err != nil {
+		j.verdict = delivery.Malformed(err)
+		w.settle(calling, j)
+		return false
+	}
+	if verdict, overdue := delivery.Overdue(j.sub.Policy, j.message, time.Now()); overdue { // unless its trigger is newer, or was paused
+		since, err := w.cfg.Source.Since(calling, j.sub.Stream, j.sub.Consumer)
+		if err != nil {
+			_ = j.PutBack(busyPause)
+			return false
+		}
+		if since.After(j.message.Due) {
+			j.message.Due = since
+			verdict, overdue = delivery.Overdue(j.sub.Policy, j.message, time.Now())
+		}
+		if overdue {
+			j.verdict = verdict
+			w.settle(calling, j)
+			return false
+		}
+	}
+	if j.event != nil && j.sub.Match != nil && !j.sub.Match(j.event) {
+		j.filtered = true
+		j.outcome = delivery.Outcome{Status: http.StatusOK, Called: true}
+		w.decide(j)
+		w.settle(calling, j)
+		return false
+	}
+	return true
+}
+
+// read reads how far a message has come, and what it is.
+func (j *job) read(ctx context.Context) error {
+	p, err := j.Progress()
+	if err != nil {
+		return err
+	}
+	j.progress = p
+	j.message = delivery.Message{Attempts: p.Attempts, Tries: p.Tries, Due: p.Due, Problem: p.Last.Problem}
+	switch j.sub.Policy.Source {
+	case delivery.Event:
+		j.event = event.FromStored(j.Header, j.Body)
+		return nil
+	case delivery.Mail:
+		j.mail = new(mail.Message)
+		if err := json.Unmarshal(j.Body, j.mail); err != nil {
+			return fmt.Errorf("reading a stored mail: %w", err)
+		}
+		return nil
+	}
+	r, err := j.Request()
+	if err != nil {
+		return err
+	}
+	item, ok := names.ParseWork(j.Subject)
+	if !ok {
+		return fmt.Errorf("subject %q is not a call's", j.Subject)
+	}
+	j.request, err = invoke.CallRequest(ctx, r, j.Body, j.sub.Trigger, item.ID, p.Attempts+1)
+	return err
+}
+
+// deliver calls the function once, with messages that are prepared, and brings
+// each to its end: done, put off, dead, or handed back because the worker stops.
+func (w *worker) deliver(waiting, calling context.Context, jobs []*job) {
+	events, err := w.call(waiting, calling, jobs)
+	if err != nil {
+		for _, j := range jobs {
+			_ = j.Release() // a lost one is delivered again after AckWait
+		}
+		return
+	}
+	for _, j := range jobs {
+		w.decide(j)
+	}
+	if !w.publish(calling, jobs, events) {
+		return
+	}
+	for _, j := range jobs {
+		w.settle(calling, j)
+	}
+}
+
+// decide says what the outcome means for the message.
+func (w *worker) decide(j *job) {
+	j.took = time.Since(j.taken)
+	j.verdict = delivery.Decide(j.sub.Policy, j.message, j.outcome, time.Now(), rand.Float64())
+}

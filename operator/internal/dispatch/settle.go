@@ -1,0 +1,115 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/serviceful/serviceful/operator/internal/bus"
+	"github.com/serviceful/serviceful/operator/internal/delivery"
+	"github.com/serviceful/serviceful/operator/internal/envelope"
+	"github.com/serviceful/serviceful/operator/internal/event"
+	"github.com/serviceful/serviceful/operator/internal/names"
+)
+
+// publish stores the events of an answer, before the messages are settled that
+// it answers. It reports whether they may be.
+func (w *worker) publish(calling context.Context, jobs []*job, events []*event.Event) bool {
+	if len(events) == 0 {
+		return true
+	}
+	err := w.insist(calling, func() error {
+		return w.cfg.Events.PublishEvents(calling, jobs[0].sub.Function.Namespace, events)
+	})
+	if !errors.Is(err, bus.ErrTooLarge) {
+		return err == nil
+	}
+	for _, j := range jobs {
+		j.verdict = delivery.TooLarge(j.verdict, err)
+	}
+	return true
+}
+
+// settle carries out a verdict: what is to be kept is stored, and only then is
+// the message acknowledged. If calls are broken off before, the message is left
+// to be delivered again.
+func (w *worker) settle(calling context.Context, j *job) {
+	err := w.insist(calling, func() error { return w.keep(calling, j) })
+	for errors.Is(err, bus.ErrTooLarge) {
+		j.verdict = delivery.TooLarge(j.verdict, err)
+		err = w.insist(calling, func() error { return w.keep(calling, j) })
+	}
+	if err != nil {
+		return
+	}
+	w.report(j)
+	_ = j.Ack() // a lost one is a duplicate, never a loss
+	j.settled = true
+}
+
+// insist does a step of settling, and again while the store is not available,
+// under heartbeats, until calls are broken off. Its error is that of the context,
+// or ErrTooLarge: what is stored will not get smaller.
+func (w *worker) insist(calling context.Context, step func() error) error {
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		err := step()
+		if err == nil || errors.Is(err, bus.ErrTooLarge) {
+			return err
+		}
+		w.log.Error("storing what a message leaves behind", "error", err, "again_in", pause)
+		select {
+		case <-time.After(pause):
+		case <-calling.Done():
+			return calling.Err()
+		}
+	}
+}
+
+// keep stores what a verdict leaves behind. Doing it twice is doing it once.
+func (w *worker) keep(ctx context.Context, j *job) error {
+	sub, v, now := j.sub, j.verdict, time.Now()
+	item, _ := names.ParseWork(j.Subject)
+	last := bus.Ending{Function: sub.Function, Trigger: sub.Trigger, Verdict: v, Last: j.answer, Now: now}
+	switch v.Action {
+	case delivery.Succeed:
+		if sub.Policy.Source == delivery.Call {
+			return w.cfg.Keeper.StoreResult(ctx, item, envelope.Succeeded, last)
+		}
+		return nil
+	case delivery.Fail:
+		return w.cfg.Keeper.StoreResult(ctx, item, envelope.Failed, last)
+	case delivery.Retry:
+		p := j.progress
+		p.Attempts, p.Tries, p.Last.Problem = v.Attempts, p.Tries+1, v.Message
+		if v.Attempts > j.progress.Attempts {
+			p.Last.Status = j.status()
+		}
+		target := names.Again(j.Subject, sub.Function, sub.Trigger, p.Origin)
+		_, err := w.cfg.Keeper.Store(ctx, envelope.Retry(&j.Message, target, p, now.Add(v.Delay)))
+		return err
+	default: // Die
+		if sub.Policy.Source == delivery.Mail {
+			last.Function, last.Trigger = item.Function, names.MailTrigger
+		}
+		return w.cfg.Keeper.Bury(ctx, &j.Message, last)
+	}
+}
+
+func (w *worker) report(j *job) {
+	v := j.verdict
+	key, id := "id", j.progress.Origin
+	if j.sub.Policy.Source == delivery.Event {
+		key, id = "event_id", j.Header.Get("ce-id")
+	}
+	pairs := []any{key, id, "attempt", v.Attempts}
+	switch v.Action {
+	case delivery.Succeed:
+		w.log.Debug("delivered", pairs...)
+	case delivery.Fail:
+		w.log.Debug("call failed", append(pairs, "problem", v.Message)...)
+	case delivery.Retry:
+		w.log.Info("put off", append(pairs, "delay", v.Delay.Round(time.Millisecond), "problem", v.Message)...)
+	case delivery.Die:
+		w.log.Warn("dead", append(pairs, "reason", v.Reason, "problem", v.Message)...)
+	}
+}
