@@ -205,7 +205,7 @@ func (s *stack) startDispatcher() error {
 		box.Sender = sender
 	}
 	s.dispatcher, err = dispatch.New(dispatch.Config{
-		Source: b, Keeper: bus.Outlet{Bus: b, Room: s.nats.Room}, Events: b, World: process.Background{Processes: s.processes}, Mailer: box, Snapshot: s.snapshot.Load, Grace: stopGrace, Logger: s.log,
+		Source: b, Claims: b, Keeper: bus.Outlet{Bus: b, Room: s.nats.Room}, Events: b, World: process.Background{Processes: s.processes}, Mailer: box, Snapshot: s.snapshot.Load, Grace: stopGrace, Logger: s.log,
 	})
 	if err != nil {
 		return err

@@ -18,9 +18,10 @@ import (
 // again AckWait after its last sign of life, until it is acknowledged.
 type Delivered struct {
 	envelope.Message
-	Delivery uint64 // how many the consumer had handed out with it, over all
-	reply    string // where the server hears of it
-	bus      *Bus
+	Delivery   uint64 // how many the consumer had handed out with it, over all
+	Deliveries uint64 // how often this one
+	reply      string // where the server hears of it
+	bus        *Bus
 }
 
 // Ended reports whether a call that is handed out as its spare has ended.
@@ -69,7 +70,7 @@ func (d *Delivered) Drop() { d.Header, d.Body = nil, nil }
 func (d *Delivered) Fetch(ctx context.Context, stream string) error {
 	m, err := d.bus.At(ctx, stream, d.Sequence)
 	if err == nil {
-		d.Message = *m
+		d.Header, d.Body = m.Header, m.Body
 	}
 	return err
 }
@@ -190,7 +191,8 @@ func delivered(msg jetstream.Msg) *Delivered {
 		d.Header = envelope.Header{}
 	}
 	if meta, err := msg.Metadata(); err == nil {
-		d.Sequence, d.Stored, d.Delivery = meta.Sequence.Stream, meta.Timestamp, meta.Sequence.Consumer
+		d.Sequence, d.Stored = meta.Sequence.Stream, meta.Timestamp
+		d.Delivery, d.Deliveries = meta.Sequence.Consumer, meta.NumDelivered
 	}
 	return d
 }

@@ -75,14 +75,20 @@ func (w *worker) stop(ctx context.Context) {
 	w.heart.Wait()
 }
 
+// change hands it the subscription as it is now.
+func (w *worker) change(sub *wiring.Subscription) { w.sub.Store(sub) }
+
+// orderBy is the attribute that it orders by; "": none. A worker has one for good.
+func (w *worker) orderBy() string { return w.sub.Load().OrderBy }
+
 // take gives a message a goroutine of its own; the consumer's MaxAckPending
 // bounds how many there are, and memory how much they are.
 func (w *worker) take(waiting, calling context.Context, d *bus.Delivered) {
-	if !w.memory.take(d.Body) {
+	j := &job{Delivered: d, sub: w.sub.Load(), taken: time.Now()}
+	if !w.memory.take(j.size()) {
 		_ = d.PutBack(busyPause) // a lost one is delivered again after AckWait
 		return
 	}
-	j := &job{Delivered: d, sub: w.sub.Load(), taken: time.Now()}
 	w.cfg.Meter.Begin(j.sub)
 	w.mu.Lock()
 	w.atWork[j] = true
@@ -97,7 +103,7 @@ func (w *worker) take(waiting, calling context.Context, d *bus.Delivered) {
 
 // leave is the end of what take began, whatever became of the message.
 func (w *worker) leave(j *job) {
-	w.memory.give(j.Body)
+	w.memory.give(j.size())
 	w.cfg.Meter.End(j.sub, j.attempt())
 	w.mu.Lock()
 	delete(w.atWork, j)
