@@ -52,6 +52,7 @@ func steps(members, each int) []*event.Event {
 type witness struct {
 	t      *testing.T
 	answer func(member string, n int) int // a status; 400 is for good; 0: it breaks off
+	during func(r *http.Request)          // what else happens in a call
 
 	mu      sync.Mutex
 	ended   map[string]map[int]bool
@@ -73,6 +74,9 @@ func (w *witness) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.begin(member, n)
+	if w.during != nil {
+		w.during(r)
+	}
 	status := w.answer(member, n)
 	if r.Context().Err() != nil {
 		status = 0 // nobody hears it any more

@@ -144,25 +144,18 @@ func (o *ordered) store(ctx context.Context, holder string, tried map[uint64]ord
 // errClaimLost is why a session ends that could not renew the claim in time.
 var errClaimLost = errors.New("the claim to call in order could not be renewed in time")
 
-// keepClaim renews the claim until ctx ends. It returns errClaimLost at the moment
-// from which another one may have it.
-func (o *ordered) keepClaim(ctx context.Context, tried func() map[uint64]order.Tried) error {
+// keepClaim renews the claim until ctx ends, and calls lost at the moment from
+// which another one may have it, whatever a request to NATS is waiting for then.
+func (o *ordered) keepClaim(ctx context.Context, tried func() map[uint64]order.Tried, lost func(error)) {
+	fence := time.AfterFunc(time.Until(o.claim.Until()), func() { lost(errClaimLost) })
+	defer fence.Stop()
 	for pause := o.cfg.AckWait / renewals; ; {
-		held, cancel := context.WithDeadline(ctx, o.claim.Until())
-		select {
-		case <-held.Done():
-		case <-time.After(pause):
+		sleep(ctx, pause)
+		if ctx.Err() != nil {
+			return
 		}
-		if held.Err() == nil {
-			pause = o.renew(held, tried())
-		}
-		cancel()
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case !time.Now().Before(o.claim.Until()):
-			return errClaimLost
-		}
+		pause = o.renew(ctx, tried())
+		fence.Reset(time.Until(o.claim.Until()))
 	}
 }
 

@@ -73,11 +73,7 @@ func (s *session) run() error {
 	}
 	var tending sync.WaitGroup
 	tended, untend := context.WithCancel(context.WithoutCancel(s.calling))
-	tending.Go(func() {
-		if err := s.o.keepClaim(tended, s.tried); err != nil {
-			s.breakOff(err)
-		}
-	})
+	tending.Go(func() { s.o.keepClaim(tended, s.tried, s.breakOff) })
 	tending.Go(func() { s.beat(tended) })
 	tending.Go(func() {
 		if err := s.collect(tended); err != nil {
