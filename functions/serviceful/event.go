@@ -28,11 +28,13 @@ type Event struct {
 }
 
 // Publish stores the events, all or none, at most 1000; they are stored when it returns. Each type must be in the function's emits.
+// The context of a request that Handle handed over tells the platform what led to them, so that an endless loop comes to an end.
 func (c *Client) Publish(ctx context.Context, events ...Event) error {
 	if len(events) == 0 {
 		return nil
 	}
 	header := http.Header{}
+	passOn(ctx, header)
 	body, err := encode(header, events)
 	if err != nil {
 		return err

@@ -18,6 +18,7 @@ type Message struct {
 // Send stores a message of the queue; it is stored when Send returns. ErrKeyReused when its key was used for another message.
 func (c *Client) Send(ctx context.Context, queue string, message Message) error {
 	header := http.Header{"Content-Type": {message.ContentType}}
+	passOn(ctx, header)
 	if message.Delay > 0 {
 		header.Set("Serviceful-Delay", message.Delay.String())
 	}

@@ -8,6 +8,8 @@
 //	                   Yardstick: the same senders POST the same requests to that same process, with nothing between.
 //	events-latency     The same path at 500 events/s, sent on schedule whatever came of earlier ones: from before the POST is
 //	                   sent until the function has the event. The yardstick, the same sent directly, shows how quiet the machine is.
+//	events-batched     20,000 events, published in batches, stored on disk and delivered to a trivial function up to 100 in a call. The rate
+//	                   from the first request to the last arrival. Yardstick: the same events delivered one in a call.
 //	sync               GET through the gateway to a warm function: the rate of 64 senders, and the median that one sender waits longer.
 //	                   Yardstick: the same calls made directly.
 //	cold               The first call to a function at zero, after its process was killed.
@@ -58,6 +60,7 @@ const clusterSet = "cluster"
 var benchmarks = []benchmark{
 	{"events-throughput", "events end to end, saturated", "", eventsThroughput},
 	{"events-latency", "events end to end at 500/s", "", eventsLatency},
+	{"events-batched", "events in calls of 100 against one in a call", "", eventsBatched},
 	{"sync", "a sync call to a warm function", "", syncCalls},
 	{"cold", "the first call to a function at zero", "", coldCall},
 	{"start", "serviceful dev from start to ready, and its idle memory", "", startAndMemory},

@@ -41,6 +41,7 @@ type arrived struct {
 func (s *sink) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /events", s.receive)
+	mux.HandleFunc("POST /batches", s.receiveBatch)
 	mux.HandleFunc("POST /drain", s.drain)
 	for _, path := range []string{"/sync", "/sync/{name}"} { // by which functions of one namespace tell theirs apart
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
@@ -55,12 +56,35 @@ func (s *sink) receive(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the data must begin with the send time in 8 bytes", http.StatusBadRequest)
 		return
 	}
+	s.note(data)
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// receiveBatch notes a batch of such events.
+func (s *sink) receiveBatch(w http.ResponseWriter, r *http.Request) {
+	var batch []struct {
+		Data []byte `json:"data_base64"`
+	}
+	if err := json.NewDecoder(r.Body).Decode(&batch); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	for _, e := range batch {
+		if len(e.Data) < 8 {
+			http.Error(w, "the data must begin with the send time in 8 bytes", http.StatusBadRequest)
+			return
+		}
+		s.note(e.Data)
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (s *sink) note(data []byte) {
 	now := time.Now().UnixNano()
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.arrived.Last = now
 	s.arrived.Latencies = append(s.arrived.Latencies, now-int64(binary.BigEndian.Uint64(data)))
-	s.mu.Unlock()
-	w.WriteHeader(http.StatusNoContent)
 }
 
 // drain answers what arrived, and forgets it.

@@ -30,7 +30,19 @@ func TestSink(t *testing.T) {
 			t.Errorf("a sync call of %s: %q", path, w.Body)
 		}
 	}
-	for _, want := range []int{1, 0} {
+	batch, err := json.Marshal([]map[string][]byte{{"data_base64": data}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := serve(http.MethodPost, "/batches", string(batch)); w.Code != http.StatusNoContent {
+		t.Errorf("a batch: %d", w.Code)
+	}
+	for _, body := range []string{"x", `[{"data_base64": ""}]`} {
+		if w := serve(http.MethodPost, "/batches", body); w.Code != http.StatusBadRequest {
+			t.Errorf("the batch %s: %d", body, w.Code)
+		}
+	}
+	for _, want := range []int{2, 0} {
 		var got arrived
 		if err := json.Unmarshal(serve(http.MethodPost, "/drain", "").Body.Bytes(), &got); err != nil {
 			t.Fatal(err)
@@ -38,7 +50,7 @@ func TestSink(t *testing.T) {
 		if len(got.Latencies) != want {
 			t.Fatalf("drained %d events, want %d", len(got.Latencies), want)
 		}
-		if want == 1 && (got.Latencies[0] < int64(time.Second) || got.Last != sent.UnixNano()+got.Latencies[0]) {
+		if want > 0 && (got.Latencies[0] < int64(time.Second) || got.Last != sent.UnixNano()+got.Latencies[want-1]) {
 			t.Errorf("got %+v", got)
 		}
 	}

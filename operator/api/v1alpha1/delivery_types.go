@@ -26,6 +26,8 @@ const (
 // backoffPolicy, backoffDelay, timeout and retryAfterMax have the names and the
 // meaning of Knative Eventing's DeliverySpec. Durations of those fields are ISO
 // 8601; our own are Go durations.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.batch) || !has(self.batch.window) || !has(self.maxAge) || duration(self.batch.window) < duration(self.maxAge)",message="an event would be dead (maxAge) before its batch is called: make batch.window shorter than maxAge",fieldPath=".batch.window"
 type Delivery struct {
 	// Retry is the number of further calls after the first; 0 to 10000.
 	// +optional
@@ -71,9 +73,9 @@ type Delivery struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000000
 	Concurrency *int32 `json:"concurrency,omitempty"`
-	// Batch puts several events into one call. Not supported yet.
+	// Batch puts several events into one call; not for http triggers. Unset: each
+	// event has a call of its own.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="false",message="delivery.batch is not supported yet"
 	Batch *Batch `json:"batch,omitempty"`
 	// OrderBy is a CloudEvents attribute: events with equal values are called
 	// one at a time, in the log's order. Unset: no order. Not supported yet.
@@ -89,40 +91,51 @@ type Delivery struct {
 	// +kubebuilder:validation:MaxLength=40
 	// +kubebuilder:validation:XValidation:rule=`self in ["New", "All"] || self.matches(r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$")`,message="must be New, All or an RFC 3339 time such as 2026-01-31T12:00:00Z"
 	StartFrom *string `json:"startFrom,omitempty"`
-	// OnSuccess gets the outcome of a call that succeeded. Not supported yet.
+	// OnSuccess gets the outcome of every message that was done. Unset: nobody.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="false",message="delivery.onSuccess is not supported yet"
 	OnSuccess *Destination `json:"onSuccess,omitempty"`
-	// OnFailure gets the outcome of a message that is dead. Not supported yet.
+	// OnFailure gets the outcome of every message that is dead, and of every
+	// asynchronous call that failed with a final answer. Dead letters are kept
+	// all the same. Unset: nobody.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="false",message="delivery.onFailure is not supported yet"
 	OnFailure *Destination `json:"onFailure,omitempty"`
 }
 
-// Batch puts several events into one call.
+// Batch puts several events into one call, which is a POST of
+// application/cloudevents-batch+json.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.window) || duration(self.window) == duration('0s') || has(self.size) && self.size > 1",message="a window is the wait for more events: set size to 2 or more, or remove window",fieldPath=".size"
 type Batch struct {
 	// Size is the largest number of events in one call; 1 to 1000. Unset: 1.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000
 	Size *int32 `json:"size,omitempty"`
-	// Window is how long the first event waits for others. Unset: 0s.
+	// Window is how long the first event of a call waits for others; 0s (it
+	// waits for none that is not there yet) to 5m. Unset: 0s.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=16
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r"^([0-9]{1,6}([.][0-9]{1,9})?(ms|s|m|h))+$") && duration(self) >= duration("0s") && duration(self) <= duration("5m")`,message="must be a duration from 0s to 5m, such as 5s"
 	Window *metav1.Duration `json:"window,omitempty"`
 }
 
-// Destination gets the outcome of a call. Exactly one field is set.
+// Destination gets the outcome of messages: an event in the namespace's log, or
+// a message of a queue. Exactly one field is set. It needs neither emits nor a
+// binding: it is the platform that sends it.
 //
 // +kubebuilder:validation:ExactlyOneOf=eventType;queue
 type Destination struct {
 	// EventType is the type of the event that is published.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=200
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r"^[A-Za-z0-9_-]+([.][A-Za-z0-9_-]+)*$")`,message="must be an event type: dot-separated tokens of letters, digits, '_' and '-', such as offers.import.ended.v1"
 	EventType string `json:"eventType,omitempty"`
 	// Queue is the queue that gets the message.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")`,message="must be lower-case letters, digits and '-', starting and ending with a letter or a digit"
 	Queue string `json:"queue,omitempty"`
 }

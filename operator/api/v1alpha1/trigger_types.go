@@ -6,6 +6,7 @@ package v1alpha1
 // +kubebuilder:validation:ExactlyOneOf=http;event;schedule;object;keyValue;queue
 // +kubebuilder:validation:XValidation:rule="!has(self.http) || !has(self.path)",message="an http trigger gets the caller's own path: write spec.triggers[].http.path only",fieldPath=".path"
 // +kubebuilder:validation:XValidation:rule="!has(self.http) || self.http.async || !has(self.delivery)",message="a synchronous http trigger has no delivery, because nothing is retried: set http.async to true or remove delivery",fieldPath=".delivery"
+// +kubebuilder:validation:XValidation:rule="!has(self.http) || !has(self.delivery) || !has(self.delivery.batch)",message="the calls of an http trigger are its callers' requests, and cannot share one: remove batch",fieldPath=".delivery.batch"
 // +kubebuilder:validation:XValidation:rule="has(self.event) || !has(self.delivery) || !has(self.delivery.startFrom)",message="only an event trigger has a log to start from: remove startFrom",fieldPath=".delivery.startFrom"
 // +kubebuilder:validation:XValidation:rule="!has(self.event) || !has(oldSelf.event) || (has(self.delivery) && has(self.delivery.startFrom) ? self.delivery.startFrom : 'New') == (has(oldSelf.delivery) && has(oldSelf.delivery.startFrom) ? oldSelf.delivery.startFrom : 'New')",message="startFrom is where a new trigger starts and cannot be changed: give the trigger another name",fieldPath=".delivery"
 type Trigger struct {

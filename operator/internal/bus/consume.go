@@ -18,8 +18,9 @@ import (
 // again AckWait after its last sign of life, until it is acknowledged.
 type Delivered struct {
 	envelope.Message
-	Delivery   uint64 // how many the consumer had handed out with it, over all
-	Deliveries uint64 // how often this one
+	Behind     uint64 // messages that the consumer had still to hand out then
+	Delivery   uint64 // how many it had handed out by then, this one included
+	Deliveries uint64 // how often it had handed out this one
 	reply      string // where the server hears of it
 	bus        *Bus
 }
@@ -191,7 +192,7 @@ func delivered(msg jetstream.Msg) *Delivered {
 		d.Header = envelope.Header{}
 	}
 	if meta, err := msg.Metadata(); err == nil {
-		d.Sequence, d.Stored = meta.Sequence.Stream, meta.Timestamp
+		d.Sequence, d.Stored, d.Behind = meta.Sequence.Stream, meta.Timestamp, meta.NumPending
 		d.Delivery, d.Deliveries = meta.Sequence.Consumer, meta.NumDelivered
 	}
 	return d

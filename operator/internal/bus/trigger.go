@@ -21,10 +21,6 @@ const resumedKey = "serviceful.dev/resumed"
 // spec says otherwise.
 const paused = 100 * 365 * 24 * time.Hour
 
-// heldInOrder is how many messages of an ordered trigger are handed out at once,
-// to be called or to wait for one of their value. Then the trigger waits.
-const heldInOrder = 10_000
-
 // ensureConsumer makes a trigger's consumer as its subscription says. Where it
 // starts is read when it is made: the server does not change that afterwards.
 func (l Layout) ensureConsumer(ctx context.Context, s *wiring.Subscription) error {
@@ -73,11 +69,8 @@ func (l Layout) bringConsumer(ctx context.Context, s *wiring.Subscription) error
 func (l Layout) consumerConfig(s *wiring.Subscription) jetstream.ConsumerConfig {
 	cfg := jetstream.ConsumerConfig{
 		Durable: s.Consumer, FilterSubjects: s.Filters,
-		AckPolicy: jetstream.AckExplicitPolicy, AckWait: cmp.Or(l.AckWait, AckWait), MaxAckPending: s.Concurrency,
+		AckPolicy: jetstream.AckExplicitPolicy, AckWait: cmp.Or(l.AckWait, AckWait), MaxAckPending: s.InFlight(),
 		MaxDeliver: -1, MaxWaiting: 128, DeliverPolicy: jetstream.DeliverAllPolicy,
-	}
-	if s.OrderBy != "" { // its dispatcher counts the calls, and holds what waits behind them
-		cfg.MaxAckPending = heldInOrder
 	}
 	switch {
 	case s.Stream != names.Events(s.Function.Namespace) || s.Start.All:

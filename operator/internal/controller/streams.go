@@ -72,7 +72,7 @@ func plan(wired *wiring.Snapshot, name names.Function) planned {
 		switch sub.Function {
 		case name:
 			out.consumers = append(out.consumers, sub)
-			fmt.Fprintln(&key, sub.Key(), sub.Filters, sub.Concurrency, sub.Paused)
+			fmt.Fprintln(&key, sub.Key(), sub.Filters, sub.InFlight(), sub.Paused)
 		case names.Function{Namespace: name.Namespace}:
 			out.streams.Subscriptions = append(out.streams.Subscriptions, sub)
 		}

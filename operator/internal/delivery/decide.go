@@ -47,6 +47,7 @@ const (
 	ReasonMalformed      = "Malformed"      // the stored message cannot be read
 	ReasonTriggerRemoved = "TriggerRemoved" // its trigger or Function was removed
 	ReasonTooLarge       = "TooLarge"       // what it leaves behind is larger than the message store takes
+	ReasonLoopDetected   = "LoopDetected"   // it is more than MaxHops from its first cause
 )
 
 // Verdict is what becomes of a message, and why.
@@ -123,6 +124,22 @@ func Malformed(err error) Verdict {
 // events are larger than the message store takes.
 func TooLarge(v Verdict, err error) Verdict {
 	return Verdict{Action: Die, Attempts: v.Attempts, Reason: ReasonTooLarge, Message: err.Error()}
+}
+
+// MaxHops is how many functions may be called on the way from a first cause to a
+// message, or to a call of another function.
+const MaxHops = 16
+
+// Looped reports whether a message with so many hops, and attempts before it, may
+// not be called, and the verdict then.
+func Looped(hops, attempts int) (Verdict, bool) {
+	if hops <= MaxHops {
+		return Verdict{}, false
+	}
+	return Verdict{
+		Action: Die, Attempts: attempts, Reason: ReasonLoopDetected,
+		Message: fmt.Sprintf("it is %d hops from its first cause, and no more than %d may be: see which functions call each other in a circle, by events, queues or outcomes", hops, MaxHops),
+	}, true
 }
 
 // retriable reports whether a call that ended with status (0: no answer) may be

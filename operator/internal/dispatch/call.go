@@ -21,6 +21,9 @@ import (
 // of the call.
 func (w *worker) call(waiting, calling context.Context, jobs []*job) ([]*event.Event, error) {
 	sub := jobs[0].sub
+	if waiting.Err() != nil {
+		return nil, waiting.Err()
+	}
 	if sub.Policy.Source == delivery.Mail {
 		return nil, w.mail(calling, jobs[0])
 	}
@@ -43,9 +46,39 @@ func (w *worker) call(waiting, calling context.Context, jobs []*job) ([]*event.E
 	var events []*event.Event
 	if answer != nil && publishes(answer) {
 		events, outcome.Refused = w.answered(answer, sub.Function)
+		for _, e := range events {
+			e.Hops = hops(jobs) + 1
+		}
 	}
 	note(jobs, outcome, answer)
+	if answer != nil && sub.Batch.Size > 0 && !event.InMessage(answer.Header) {
+		noteFailures(jobs, outcome, answer)
+	}
 	return events, nil
+}
+
+// noteFailures notes which events of a batch a good answer calls failed.
+func noteFailures(jobs []*job, o delivery.Outcome, a *envelope.Answer) {
+	if a.Status < 200 || a.Status > 299 {
+		return
+	}
+	ids := make([]string, len(jobs))
+	for i, j := range jobs {
+		ids[i] = event.Decode(j.event.ID())
+	}
+	for i, problem := range delivery.Failures(ids, a.Body, event.IsJSON(a.Header.Get("Content-Type"))) {
+		if problem != "" {
+			jobs[i].outcome = delivery.Outcome{Called: true, Problem: problem, RetryAfter: o.RetryAfter}
+		}
+	}
+}
+
+// hops is the most that one of the messages has.
+func hops(jobs []*job) (most int) {
+	for _, j := range jobs {
+		most = max(most, j.hops())
+	}
+	return most
 }
 
 func note(jobs []*job, o delivery.Outcome, a *envelope.Answer) {
@@ -73,7 +106,14 @@ func request(ctx context.Context, jobs []*job) *http.Request {
 	if j.event == nil {
 		return j.request
 	}
-	return invoke.EventRequest(ctx, j.event, j.sub.Path, j.sub.Trigger, j.progress.Attempts+1)
+	if j.sub.Batch.Size == 0 {
+		return invoke.EventRequest(ctx, j.event, j.sub.Path, j.sub.Trigger, j.progress.Attempts+1)
+	}
+	events, attempts := make([]*event.Event, len(jobs)), 0
+	for i, j := range jobs {
+		events[i], attempts = j.event, max(attempts, j.progress.Attempts)
+	}
+	return invoke.BatchRequest(ctx, events, j.sub.Path, j.sub.Trigger, attempts+1)
 }
 
 // notStarted says why there is no instance, without what the function wrote:

@@ -1,6 +1,7 @@
 package dispatch_test
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -104,6 +105,7 @@ func newFunction(t *testing.T, answer http.HandlerFunc) *function {
 		f.mu.Lock()
 		f.got = append(f.got, request{r.Method, r.RequestURI, r.Host, string(body), r.Header})
 		f.mu.Unlock()
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		answer(w, r)
 	}))
 	t.Cleanup(f.server.Close)

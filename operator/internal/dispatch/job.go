@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/serviceful/serviceful/operator/internal/bus"
@@ -131,7 +132,21 @@ func (w *worker) prepare(calling context.Context, j *job) bool {
 		w.settle(calling, j)
 		return false
 	}
+	if verdict, looped := delivery.Looped(j.hops(), j.progress.Attempts); looped {
+		j.verdict = verdict
+		w.settle(calling, j)
+		return false
+	}
 	return true
+}
+
+// hops is how many functions were called on the way from a first cause to the
+// message.
+func (j *job) hops() int {
+	if j.event == nil {
+		return 0
+	}
+	return j.event.Hops
 }
 
 // read reads how far a message has come, and what it is.
@@ -184,9 +199,11 @@ func (w *worker) deliver(waiting, calling context.Context, jobs []*job) {
 	if !w.publish(calling, jobs, events) {
 		return
 	}
+	var settling sync.WaitGroup
 	for _, j := range jobs {
-		w.settle(calling, j)
+		settling.Go(func() { w.settle(calling, j) })
 	}
+	settling.Wait()
 }
 
 // decide says what the outcome means for the message.

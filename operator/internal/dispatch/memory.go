@@ -1,10 +1,17 @@
 package dispatch
 
-import "sync/atomic"
+import (
+	"sync/atomic"
 
-// perMessage is what a message at work takes beside its body: headers, a
-// goroutine, a connection.
-const perMessage = 32 << 10
+	"github.com/serviceful/serviceful/operator/internal/wiring"
+)
+
+// What a message at work takes beside its body: headers, a goroutine, a connection;
+// and where those of a batch share them, less.
+const (
+	perMessage = 32 << 10
+	perBatched = 4 << 10
+)
 
 // perHeld is what a message takes beside its body while it waits for its turn.
 const perHeld = 2 << 10
@@ -41,5 +48,19 @@ func (m *memory) keep(n int64) bool {
 
 func (m *memory) unkeep(n int64) { m.kept.Add(-n) }
 
+// tight reports whether messages may not wait for others any more. So all that
+// wait for their batch to fill take half of the memory at most, and never keep a
+// message out for longer than calls do.
+func (m *memory) tight() bool { return m.used.Load() > m.limit/2 }
+
 // size is what a message takes.
-func (j *job) size() int64 { return perMessage + int64(len(j.Body)) }
+func (j *job) size() int64 { return sizeOf(j.sub, int64(len(j.Body))) }
+
+// sizeOf is what a message with a body of n bytes takes: in a batch its body, and
+// that as JSON beside it.
+func sizeOf(sub *wiring.Subscription, n int64) int64 {
+	if sub.Batch.Size > 0 {
+		return perBatched + 3*n
+	}
+	return perMessage + n
+}

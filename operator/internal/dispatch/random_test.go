@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/serviceful/serviceful/operator/api/v1alpha1"
 	"github.com/serviceful/serviceful/operator/internal/bus"
 	"github.com/serviceful/serviceful/operator/internal/envelope"
 	"github.com/serviceful/serviceful/operator/internal/event"
@@ -39,7 +40,9 @@ type moody struct {
 }
 
 // emits reports whether a good answer to a message holds an event.
-func emits(id string) bool { return strings.HasSuffix(id, "0") || strings.HasSuffix(id, "5") }
+func emits(id string) bool {
+	return !strings.HasPrefix(id, "event b") && (strings.HasSuffix(id, "0") || strings.HasSuffix(id, "5"))
+}
 
 func (m *moody) note(in map[string]bool, id string) {
 	m.mu.Lock()
@@ -48,6 +51,10 @@ func (m *moody) note(in map[string]bool, id string) {
 }
 
 func (m *moody) answer(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("Content-Type") == event.ContentTypeBatch {
+		m.answerBatch(w, r)
+		return
+	}
 	id := messageID(r.Header)
 	switch n := m.roll(100); {
 	case n < 50:
@@ -64,6 +71,36 @@ func (m *moody) answer(w http.ResponseWriter, r *http.Request) {
 		m.note(m.final, id)
 		binary(200, "not.allowed", id)(w, r)
 	case n < 86:
+		hang(w, r)
+	case n < 93:
+		breakOff(w, r)
+	default:
+		breakOffLater(w, r)
+	}
+}
+
+// answerBatch is answer to several messages, of which some may have failed.
+func (m *moody) answerBatch(w http.ResponseWriter, r *http.Request) {
+	ids := batchOf(r)
+	switch n := m.roll(100); {
+	case n < 60:
+		var bad []string
+		for _, id := range ids {
+			if m.roll(4) == 0 {
+				bad = append(bad, id)
+				continue
+			}
+			m.note(m.good, "event "+id)
+		}
+		failing(w, bad...)
+	case n < 75:
+		w.WriteHeader([]int{500, 503, 429, 404}[n%4])
+	case n < 78:
+		for _, id := range ids {
+			m.note(m.final, "event "+id)
+		}
+		w.WriteHeader(400)
+	case n < 85:
 		hang(w, r)
 	case n < 93:
 		breakOff(w, r)
@@ -146,7 +183,9 @@ func TestNothingIsLost(t *testing.T) {
 	withAckWait(l.rig)
 	l.startServer()
 	q := quick(retry(3), timeout("PT0.2S"), concurrency(10))
-	l.apply(onEvent("welcome", q, "in.*"), onCall("redeem", q))
+	batches := quick(retry(3), timeout("PT0.2S"), concurrency(3), batched(8, 20*time.Millisecond),
+		onSuccess(v1alpha1.Destination{EventType: "told.good"}), onFailure(v1alpha1.Destination{EventType: "told.bad"}))
+	l.apply(onEvent("welcome", q, "in.*"), onCall("redeem", q), onEvent("batches", batches, "batched.*"))
 	l.begin()
 	defer func() { l.dispatcher.Stop(context.WithoutCancel(l.t.Context())) }()
 
@@ -162,6 +201,13 @@ func TestNothingIsLost(t *testing.T) {
 		for i := range messages {
 			m := envelope.Call(offers, "redeem", fmt.Sprint(i), envelope.Request{Method: "POST", Target: "/redeem"}, nil)
 			l.insist(func(ctx context.Context, b *bus.Bus) error { _, err := b.Store(ctx, m); return err })
+		}
+	})
+	accepting.Go(func() {
+		for i := range messages {
+			l.insist(func(ctx context.Context, b *bus.Bus) error {
+				return b.PublishEvents(ctx, shop, []*event.Event{newEvent("batched.a", fmt.Sprint("b", i))})
+			})
 		}
 	})
 	for range strikes {
@@ -185,9 +231,13 @@ func (l *life) check(f *moody, messages int) {
 	if other := l.published("not.allowed"); len(other) > 0 {
 		t.Errorf("published although not in emits: %q", other)
 	}
+	told := map[string]bool{} // "<outcome> event <id>"
+	for _, o := range l.outcomes("told.*") {
+		told[fmt.Sprint(o["outcome"], " event ", o["event"].(map[string]any)["id"])] = true
+	}
 	ends := map[envelope.State]int{}
 	for i := range messages {
-		for _, id := range []string{fmt.Sprint("event ", i), fmt.Sprint("call ", i)} {
+		for _, id := range []string{fmt.Sprint("event ", i), fmt.Sprint("call ", i), fmt.Sprint("event b", i)} {
 			end := l.end(id, len(letters[id]) > 0)
 			ends[end]++
 			switch {
@@ -199,12 +249,14 @@ func (l *life) check(f *moody, messages int) {
 				t.Errorf("%s has failed and got no final answer", id)
 			case end == envelope.DeadState && (len(letters[id]) == 0 || letters[id][0].Reason == ""):
 				t.Errorf("%s is dead without a reason", id)
+			case strings.HasPrefix(id, "event b") && !told[fmt.Sprint(end, " ", id)]:
+				t.Errorf("%s has ended, %s, and nobody was told", id, end)
 			case end != envelope.Succeeded && end != envelope.Failed && end != envelope.DeadState:
 				t.Errorf("%s is lost: its state is %q", id, end)
 			}
 		}
 	}
-	t.Logf("%d calls of %d messages: %v", len(l.function.calls()), 2*messages, ends)
+	t.Logf("%d calls of %d messages: %v", len(l.function.calls()), 3*messages, ends)
 }
 
 // end is what became of a message, which has dead letters or not.

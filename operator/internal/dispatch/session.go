@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -35,6 +36,7 @@ type session struct {
 	complete bool
 	gaps     int                    // how often it was found not to be
 	atWork   int                    // calls under way
+	filling  time.Time              // since when a batch waits for others; zero: none does
 	wake     *time.Timer            // for those that wait
 	before   map[uint64]order.Tried // what the holder before knew of those that have not come yet
 }
@@ -44,7 +46,9 @@ type held struct {
 	*bus.Delivered
 	size   int64 // of its body
 	kept   int64 // bytes of memory that it takes while it waits; 0: its content was dropped
+	taken  int64 // bytes of memory that it takes while it is at work
 	since  time.Time
+	gone   bool // it is not in its stream any more
 	acking bool // the server may have settled it already
 
 	mu     sync.Mutex
@@ -168,34 +172,132 @@ func (s *session) goOn() {
 // advance begins what may be called now, and has the rest be looked at in time. mu
 // is held.
 func (s *session) advance() {
-	now := time.Now()
-	for s.complete && s.waiting.Err() == nil && s.atWork < s.o.sub.Load().Concurrency {
-		h, ok := s.lanes.Next(now)
-		if !ok {
+	sub, now, filled := s.o.sub.Load(), time.Now(), time.Time{}
+	for s.complete && s.waiting.Err() == nil && s.atWork < sub.Concurrency {
+		if filled = s.fills(sub, now); !filled.IsZero() {
 			break
 		}
-		s.o.memory.unkeep(h.kept)
-		h.kept = 0
-		if !s.o.memory.take(perMessage + h.size) {
-			h.Drop()
-			s.lanes.Again(h.Sequence, now.Add(busyPause))
+		batch := s.gather(sub, now)
+		if len(batch) == 0 {
 			break
 		}
 		s.atWork++
-		s.busy.Go(func() { s.call(h) })
+		s.busy.Go(func() { s.call(sub, batch) })
 	}
-	if at := s.lanes.Wake(); s.complete && s.waiting.Err() == nil && !at.IsZero() {
+	at := s.lanes.Wake()
+	if at.IsZero() || !filled.IsZero() && filled.Before(at) {
+		at = filled
+	}
+	if !at.IsZero() && s.complete && s.waiting.Err() == nil {
 		s.wake.Reset(time.Until(at))
 	}
 }
 
-// call makes a message's turn: it is settled then, or waits in its place.
-func (s *session) call(h *held) {
-	again := s.turn(h)
-	s.o.memory.give(perMessage + h.size)
+// fills returns until when a batch that is not full waits for others; zero: it
+// does not.
+func (s *session) fills(sub *wiring.Subscription, now time.Time) time.Time {
+	n := s.lanes.Ready(now)
+	switch {
+	case n == 0 || n >= sub.Batch.Size:
+		s.filling = time.Time{}
+		return time.Time{}
+	case s.filling.IsZero():
+		s.filling = now
+	}
+	until := s.filling.Add(cmp.Or(sub.Batch.Window, linger))
+	if !until.After(now) || s.o.memory.tight() {
+		s.filling = time.Time{}
+		return time.Time{}
+	}
+	return until
+}
+
+// gather takes the messages of a call out of their lanes: one, or with batches
+// several, each of another value. One that was called before goes alone.
+func (s *session) gather(sub *wiring.Subscription, now time.Time) (batch []*held) {
+	for bytes := int64(0); len(batch) < max(1, sub.Batch.Size); {
+		h, ok := s.lanes.Next(now)
+		if !ok {
+			break
+		}
+		if len(batch) > 0 && (h.tried.Attempts > 0 || bytes+h.size > batchBytes) {
+			s.lanes.Again(h.Sequence, now)
+			break
+		}
+		s.o.memory.unkeep(h.kept)
+		h.kept = 0
+		if h.taken = sizeOf(sub, h.size); !s.o.memory.take(h.taken) {
+			h.Drop()
+			s.lanes.Again(h.Sequence, now.Add(busyPause))
+			break
+		}
+		batch, bytes = append(batch, h), bytes+h.size
+		if h.tried.Attempts > 0 {
+			break
+		}
+	}
+	return batch
+}
+
+// call makes one call with messages: each is settled then, or waits in its place.
+func (s *session) call(sub *wiring.Subscription, batch []*held) {
+	jobs := make([]*job, len(batch))
+	var prepared []*job
+	for i, h := range batch {
+		jobs[i] = &job{Delivered: h.Delivered, sub: sub, taken: time.Now(), held: h}
+		if s.fetch(h) {
+			s.o.cfg.Meter.Begin(sub)
+			if s.o.prepare(s.calling, jobs[i]) {
+				prepared = append(prepared, jobs[i])
+			}
+		}
+	}
+	if len(prepared) > 0 {
+		s.o.deliver(s.waiting, s.calling, prepared)
+	}
+	var ending sync.WaitGroup
+	for _, j := range jobs[1:] {
+		ending.Go(func() { s.leave(j) })
+	}
+	s.leave(jobs[0])
+	ending.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.atWork--
+	s.advance()
+}
+
+// fetch reads what was dropped of a message that waited. It reports whether the
+// message is whole.
+func (s *session) fetch(h *held) bool {
+	if h.Header != nil {
+		return true
+	}
+	err := h.Fetch(s.calling, s.sub.Stream)
+	if h.gone = errors.Is(err, bus.ErrNotFound); h.gone {
+		s.o.log.Warn("a message that waited for its turn is not in its stream any more", "sequence", h.Sequence)
+	}
+	return err == nil
+}
+
+// leave is the end of a message's turn, whatever became of it.
+func (s *session) leave(j *job) {
+	h, again := j.held, time.Time{}
+	if h.Header != nil {
+		s.o.cfg.Meter.End(j.sub, j.attempt())
+	}
+	switch {
+	case !h.gone && !j.settled:
+		again = time.Now().Add(busyPause)
+	case !h.gone && j.verdict.Action == delivery.Retry:
+		h.note(j)
+		again = time.Now().Add(j.verdict.Delay)
+	case !s.settled(h):
+		again = time.Now().Add(busyPause)
+	}
+	s.o.memory.give(h.taken)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if again.IsZero() {
 		s.lanes.Done(h.Sequence)
 	} else {
@@ -205,39 +307,10 @@ func (s *session) call(h *held) {
 	s.advance()
 }
 
-// turn returns when the message is to be called again; zero: it is settled, and
-// the server has said so.
-func (s *session) turn(h *held) time.Time {
-	if h.Header == nil {
-		err := h.Fetch(s.calling, s.sub.Stream)
-		if errors.Is(err, bus.ErrNotFound) {
-			s.o.log.Warn("a message that waited for its turn is not in its stream any more", "sequence", h.Sequence)
-			return s.settled(h)
-		}
-		if err != nil {
-			return time.Now().Add(busyPause)
-		}
-	}
-	j := &job{Delivered: h.Delivered, sub: s.o.sub.Load(), taken: time.Now(), held: h}
-	s.o.cfg.Meter.Begin(j.sub)
-	if s.o.prepare(s.calling, j) {
-		s.o.deliver(s.waiting, s.calling, []*job{j})
-	}
-	s.o.cfg.Meter.End(j.sub, j.attempt())
-	switch {
-	case !j.settled:
-		return time.Now().Add(busyPause)
-	case j.verdict.Action == delivery.Retry:
-		h.note(j)
-		return time.Now().Add(j.verdict.Delay)
-	}
-	return s.settled(h)
-}
-
 // settled tells the server that a message is settled until it says that it knows:
 // only then the next of its value is called, so that the order is the same to one
-// who takes over.
-func (s *session) settled(h *held) time.Time {
+// who takes over. It reports whether the server has said so.
+func (s *session) settled(h *held) bool {
 	s.mu.Lock()
 	h.acking = true
 	s.mu.Unlock()
@@ -245,11 +318,8 @@ func (s *session) settled(h *held) time.Time {
 		ctx, cancel := context.WithTimeout(s.calling, s.o.cfg.AckWait/renewals)
 		err := h.latest().AckConfirmed(ctx)
 		cancel()
-		if err == nil {
-			return time.Time{}
-		}
-		if s.calling.Err() != nil {
-			return time.Now().Add(busyPause)
+		if err == nil || s.calling.Err() != nil {
+			return err == nil
 		}
 		s.o.log.Debug("settling a message", "error", err)
 		s.mu.Lock()

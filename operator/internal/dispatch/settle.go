@@ -18,28 +18,33 @@ func (w *worker) publish(calling context.Context, jobs []*job, events []*event.E
 	if len(events) == 0 {
 		return true
 	}
-	err := w.insist(calling, func() error {
-		return w.cfg.Events.PublishEvents(calling, jobs[0].sub.Function.Namespace, events)
+	return w.insist(calling, func() error {
+		err := w.cfg.Events.PublishEvents(calling, jobs[0].sub.Function.Namespace, events)
+		if !errors.Is(err, bus.ErrTooLarge) {
+			return err
+		}
+		for _, j := range jobs {
+			if j.outcome.Called {
+				j.verdict = delivery.TooLarge(j.verdict, err)
+			}
+		}
+		return nil
 	})
-	if !errors.Is(err, bus.ErrTooLarge) {
-		return err == nil
-	}
-	for _, j := range jobs {
-		j.verdict = delivery.TooLarge(j.verdict, err)
-	}
-	return true
 }
 
 // settle carries out a verdict: what is to be kept is stored, and only then is
 // the message acknowledged. If calls are broken off before, the message is left
 // to be delivered again.
 func (w *worker) settle(calling context.Context, j *job) {
-	err := w.insist(calling, func() error { return w.keep(calling, j) })
-	for errors.Is(err, bus.ErrTooLarge) {
-		j.verdict = delivery.TooLarge(j.verdict, err)
-		err = w.insist(calling, func() error { return w.keep(calling, j) })
-	}
-	if err != nil {
+	kept := w.insist(calling, func() error {
+		err := w.keep(calling, j)
+		if errors.Is(err, bus.ErrTooLarge) && j.verdict.Action != delivery.Die { // it will not get smaller
+			j.verdict = delivery.TooLarge(j.verdict, err)
+			err = w.keep(calling, j)
+		}
+		return err
+	})
+	if !kept {
 		return
 	}
 	w.report(j)
@@ -47,20 +52,20 @@ func (w *worker) settle(calling context.Context, j *job) {
 	j.settled = true
 }
 
-// insist does a step of settling, and again while the store is not available,
-// under heartbeats, until calls are broken off. Its error is that of the context,
-// or ErrTooLarge: what is stored will not get smaller.
-func (w *worker) insist(calling context.Context, step func() error) error {
+// insist does a step of settling until it is done: while the store is not
+// available it tries again, under heartbeats. It reports false when calls are
+// broken off before.
+func (w *worker) insist(calling context.Context, step func() error) bool {
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		err := step()
-		if err == nil || errors.Is(err, bus.ErrTooLarge) {
-			return err
+		if err == nil {
+			return true
 		}
 		w.log.Error("storing what a message leaves behind", "error", err, "again_in", pause)
 		select {
 		case <-time.After(pause):
 		case <-calling.Done():
-			return calling.Err()
+			return false
 		}
 	}
 }
@@ -68,6 +73,9 @@ func (w *worker) insist(calling context.Context, step func() error) error {
 // keep stores what a verdict leaves behind. Doing it twice is doing it once.
 func (w *worker) keep(ctx context.Context, j *job) error {
 	sub, v, now := j.sub, j.verdict, time.Now()
+	if err := w.tell(ctx, j, now); err != nil {
+		return err
+	}
 	item, _ := names.ParseWork(j.Subject)
 	last := bus.Ending{Function: sub.Function, Trigger: sub.Trigger, Verdict: v, Last: j.answer, Now: now}
 	switch v.Action {

@@ -27,10 +27,13 @@ type worker struct {
 	sub    atomic.Pointer[wiring.Subscription]
 	log    *slog.Logger
 
+	batches batches
+	begin   func([][]*job) // calls batches
+
 	pull   func()             // ends the pulling
 	unwait context.CancelFunc // ends waiting
 	uncall context.CancelFunc // ends calling
-	busy   sync.WaitGroup     // messages at work
+	busy   sync.WaitGroup     // messages at work, each from take to leave
 	heart  sync.WaitGroup     // what beats for them
 
 	mu     sync.Mutex
@@ -50,7 +53,11 @@ func (w *worker) start(ctx context.Context) error {
 	waiting, unwait := context.WithCancel(calling)
 	w.uncall, w.unwait = uncall, unwait
 	w.heart.Go(func() { w.beat(calling) })
+	w.begin = func(batches [][]*job) { w.deliverAll(waiting, calling, batches) }
+	w.batches.wake = func(number int) { w.begin(w.batches.expire(number)) }
+	context.AfterFunc(waiting, func() { w.begin(w.batches.stop()) })
 	sub := w.sub.Load()
+	w.change(sub)
 	pull, err := w.cfg.Source.Consume(ctx, sub.Stream, sub.Consumer, askAhead, func(d *bus.Delivered) { w.take(waiting, calling, d) })
 	if err != nil {
 		w.uncall()
@@ -61,9 +68,15 @@ func (w *worker) start(ctx context.Context) error {
 	return nil
 }
 
-// stop ends the worker: 1 no more messages, 2 those that wait for an instance
-// are handed back, 3 calls under way get Grace to end, 4 the rest is broken off.
-// When ctx is done, Grace is over too.
+// change has the worker go on with what its subscription is now.
+func (w *worker) change(sub *wiring.Subscription) {
+	w.sub.Store(sub)
+	w.begin(w.batches.allow(sub.Concurrency))
+}
+
+// stop ends the worker: 1 no more messages, 2 those that wait for an instance or
+// for others of their batch are handed back, 3 calls under way get Grace to end, 4
+// the rest is broken off. When ctx is done, Grace is over too.
 func (w *worker) stop(ctx context.Context) {
 	w.pull()
 	w.unwait()
@@ -75,14 +88,11 @@ func (w *worker) stop(ctx context.Context) {
 	w.heart.Wait()
 }
 
-// change hands it the subscription as it is now.
-func (w *worker) change(sub *wiring.Subscription) { w.sub.Store(sub) }
-
 // orderBy is the attribute that it orders by; "": none. A worker has one for good.
 func (w *worker) orderBy() string { return w.sub.Load().OrderBy }
 
-// take gives a message a goroutine of its own; the consumer's MaxAckPending
-// bounds how many there are, and memory how much they are.
+// take gives a message a goroutine of its own to be prepared in; the consumer's
+// MaxAckPending bounds how many there are, and memory how much they are.
 func (w *worker) take(waiting, calling context.Context, d *bus.Delivered) {
 	j := &job{Delivered: d, sub: w.sub.Load(), taken: time.Now()}
 	if !w.memory.take(j.size()) {
@@ -93,12 +103,28 @@ func (w *worker) take(waiting, calling context.Context, d *bus.Delivered) {
 	w.mu.Lock()
 	w.atWork[j] = true
 	w.mu.Unlock()
-	w.busy.Go(func() {
-		defer w.leave(j)
-		if w.prepare(calling, j) {
-			w.deliver(waiting, calling, []*job{j})
+	w.batches.expect(j)
+	w.busy.Add(1)
+	go func() {
+		call := w.prepare(calling, j)
+		w.begin(w.batches.add(j, call, w.memory.tight()))
+		if !call {
+			w.leave(j)
 		}
-	})
+	}()
+}
+
+// deliverAll delivers batches, each in a goroutine of its own.
+func (w *worker) deliverAll(waiting, calling context.Context, batches [][]*job) {
+	for _, jobs := range batches {
+		go func() {
+			w.deliver(waiting, calling, jobs)
+			w.begin(w.batches.ended())
+			for _, j := range jobs {
+				w.leave(j)
+			}
+		}()
+	}
 }
 
 // leave is the end of what take began, whatever became of the message.
@@ -108,6 +134,7 @@ func (w *worker) leave(j *job) {
 	w.mu.Lock()
 	delete(w.atWork, j)
 	w.mu.Unlock()
+	w.busy.Done()
 }
 
 // beat keeps the messages at work from being delivered again, until calls are

@@ -29,6 +29,7 @@ const (
 	HeaderDead    = "Serviceful-Dead"    // JSON of DeadLetter
 	HeaderRecord  = "Serviceful-Record"  // JSON of an idempotency record
 	HeaderSpare   = "Serviceful-Spare"   // "1" on a spare
+	HeaderHops    = "Serviceful-Hops"    // of an event, which package event writes; absent: 0
 )
 
 // Header is the headers of a message; keys are used exactly as they are.

@@ -33,10 +33,10 @@ func Again(m *Message, target, origin string, now time.Time) *Message {
 	return &Message{Subject: target, Header: anew(m.Header, origin, m.Stored, now), Body: m.Body, ID: "h/" + target}
 }
 
-// anew is the headers of a message that has all its attempts before it.
+// anew is the headers of a message that has all its attempts, and hops, before it.
 func anew(from Header, origin string, first, due time.Time) Header {
 	h := carried(from)
-	for _, key := range [...]string{HeaderLast, HeaderSpare, HeaderDead} {
+	for _, key := range [...]string{HeaderLast, HeaderSpare, HeaderDead, HeaderHops} {
 		delete(h, key)
 	}
 	h.Set(HeaderAttempt, "0")

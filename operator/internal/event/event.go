@@ -32,6 +32,7 @@ type Attribute struct{ Name, Value string }
 type Event struct {
 	Attributes []Attribute
 	Data       []byte
+	Hops       int // steps from its first cause: functions that were called for it to be; no attribute
 }
 
 // Get is the value of an attribute as a header spells it, or "".

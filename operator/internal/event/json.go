@@ -74,7 +74,7 @@ func (e *Event) setData(data, base64 json.RawMessage) error {
 			return invalid("data_base64 is not a string in Base64")
 		}
 	case data == nil:
-	case isJSON(e.Get("datacontenttype")):
+	case IsJSON(e.Get("datacontenttype")):
 		e.Data = bytes.Clone(data)
 	default:
 		var text string
@@ -86,7 +86,8 @@ func (e *Event) setData(data, base64 json.RawMessage) error {
 	return nil
 }
 
-func isJSON(contentType string) bool {
+// IsJSON reports whether a content type is JSON, or a format made of it.
+func IsJSON(contentType string) bool {
 	mediaType, _, _ := mime.ParseMediaType(contentType)
 	return strings.HasSuffix(mediaType, "/json") || strings.HasSuffix(mediaType, "+json")
 }

@@ -3,11 +3,15 @@ package event
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"strconv"
 	"strings"
 )
 
 // headerPrefix begins the header of each attribute, in HTTP and in NATS.
 const headerPrefix = "ce-"
+
+// HeaderHops is the header that carries an event's hops, in HTTP and in NATS.
+const HeaderHops = "Serviceful-Hops"
 
 // headerNames holds the headers of the usual attributes, so that the hot path
 // does not build them.
@@ -30,6 +34,9 @@ func (e *Event) ToStored(header map[string][]string) {
 	for _, a := range e.Attributes {
 		header[HeaderName(a.Name)] = []string{a.Value}
 	}
+	if e.Hops > 0 {
+		header[HeaderHops] = []string{strconv.Itoa(e.Hops)}
+	}
 }
 
 // FromStored reads an event back from the headers of a stored message. It does
@@ -42,8 +49,13 @@ func FromStored(header map[string][]string, data []byte) *Event {
 		}
 		if name, ok := strings.CutPrefix(key, headerPrefix); ok {
 			e.Attributes = append(e.Attributes, Attribute{name, values[0]})
-		} else if key == "Content-Type" {
+			continue
+		}
+		switch key {
+		case "Content-Type":
 			e.Attributes = append(e.Attributes, Attribute{"datacontenttype", values[0]})
+		case HeaderHops:
+			e.Hops, _ = strconv.Atoi(values[0]) // it was written here
 		}
 	}
 	return e

@@ -62,9 +62,16 @@ func Edges(s *wiring.Snapshot) []Edge {
 			out = append(out, Edge{Node{Event, ns, t}, function(sub.Function), sub.Trigger, true})
 		}
 	}
+	for _, sub := range s.Subscriptions {
+		heard := subscribed[sub.Function.Namespace]
+		out = append(out, outcomes(sub, sub.OnSuccess, "succeeded", heard)...)
+		out = append(out, outcomes(sub, sub.OnFailure, "failed", heard)...)
+	}
 	for _, f := range s.Functions {
 		ns := f.Name.Namespace
-		out = append(out, emits(f, subscribed[ns])...)
+		for _, p := range f.Emits {
+			out = append(out, leads(f.Name, p, "", subscribed[ns])...)
+		}
 		for bucket, access := range f.Buckets {
 			out = append(out, Edge{function(f.Name), Node{Bucket, ns, bucket}, string(access), false})
 		}
@@ -87,25 +94,36 @@ func Edges(s *wiring.Snapshot) []Edge {
 	return slices.Compact(out)
 }
 
-// emits leads from a function to what it emits: the subscribed types that a
-// pattern covers or is covered by, and the pattern itself where nobody listens.
-func emits(f *wiring.Function, subscribed []string) []Edge {
+// outcomes leads from a function to where one of its triggers tells how messages
+// ended.
+func outcomes(sub *wiring.Subscription, to wiring.Destination, ended string, subscribed []string) []Edge {
+	label := sub.Trigger + " " + ended
+	switch {
+	case to.EventType != "":
+		return leads(sub.Function, to.EventType, label, subscribed)
+	case to.Queue != "":
+		return []Edge{{function(sub.Function), Node{Queue, sub.Function.Namespace, to.Queue}, label, true}}
+	}
+	return nil
+}
+
+// leads leads from a function to the events of a type or pattern: to the subscribed
+// types that it covers or is covered by, and to itself where nobody listens. An
+// edge without a label of its own has the pattern for one, where that is another.
+func leads(from names.Function, pattern, label string, subscribed []string) []Edge {
 	var out []Edge
-	for _, p := range f.Emits {
-		heard := false
-		for _, t := range subscribed {
-			if names.CoversEventPattern(p, t) || names.CoversEventPattern(t, p) {
-				heard = true
-				label := ""
-				if t != p {
-					label = p
-				}
-				out = append(out, Edge{function(f.Name), Node{Event, f.Name.Namespace, t}, label, true})
-			}
+	for _, t := range subscribed {
+		if !names.CoversEventPattern(pattern, t) && !names.CoversEventPattern(t, pattern) {
+			continue
 		}
-		if !heard {
-			out = append(out, Edge{function(f.Name), Node{Event, f.Name.Namespace, p}, "", true})
+		text := label
+		if text == "" && t != pattern {
+			text = pattern
 		}
+		out = append(out, Edge{function(from), Node{Event, from.Namespace, t}, text, true})
+	}
+	if len(out) == 0 {
+		out = append(out, Edge{function(from), Node{Event, from.Namespace, pattern}, label, true})
 	}
 	return out
 }

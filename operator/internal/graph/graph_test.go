@@ -63,6 +63,10 @@ func twoNamespaces() []v1alpha1.Function {
 		stock := newFunction(namespace+"/stock", []string{"stock.*"}, onEvent("placed", "order.placed.v1"))
 		stock.Spec.Bindings = []v1alpha1.Binding{{KeyValue: &v1alpha1.KeyValueBinding{Bucket: "orders", Access: v1alpha1.AccessRead}}, {Mail: &v1alpha1.MailBinding{}},
 			{Objects: &v1alpha1.ObjectsBinding{Store: "files"}}, {Queue: &v1alpha1.QueueBinding{Name: "labels"}}, {Function: &v1alpha1.FunctionBinding{Name: "orders"}}}
+		place := &orders.Spec.Triggers[0]
+		place.Delivery = &v1alpha1.Delivery{OnSuccess: &v1alpha1.Destination{EventType: "order.done.v1"}, OnFailure: &v1alpha1.Destination{Queue: "labels"}}
+		placed := &stock.Spec.Triggers[0]
+		placed.Delivery = &v1alpha1.Delivery{OnFailure: &v1alpha1.Destination{EventType: "order.placed.v1"}}
 		out = append(out, orders, stock)
 	}
 	return out

@@ -20,6 +20,7 @@ const (
 	HeaderTrigger = "Serviceful-Trigger"
 	HeaderAttempt = "Serviceful-Attempt"
 	HeaderCallID  = "Serviceful-Call-Id"
+	HeaderHops    = event.HeaderHops
 	HeaderPath    = "Serviceful-Path-" // and the name of the path parameter
 )
 
@@ -32,11 +33,30 @@ func EventRequest(ctx context.Context, e *event.Event, path, trigger string, att
 	}
 	h[HeaderTrigger] = []string{trigger}
 	h[HeaderAttempt] = []string{strconv.Itoa(attempt)}
+	h[HeaderHops] = []string{strconv.Itoa(e.Hops)}
+	return request(ctx, http.MethodPost, pathOf(path), h, e.Data)
+}
+
+// BatchRequest is events as one POST to a function's path, in the JSON batch
+// format. attempt is the highest of them, as the hops are.
+func BatchRequest(ctx context.Context, events []*event.Event, path, trigger string, attempt int) *http.Request {
+	hops := 0
+	for _, e := range events {
+		hops = max(hops, e.Hops)
+	}
+	h := http.Header{
+		"Content-Type": {event.ContentTypeBatch}, HeaderTrigger: {trigger}, HeaderAttempt: {strconv.Itoa(attempt)}, HeaderHops: {strconv.Itoa(hops)},
+	}
+	return request(ctx, http.MethodPost, pathOf(path), h, event.ToBatch(events))
+}
+
+// pathOf is a URL of a path, percent-encoded.
+func pathOf(path string) *url.URL {
 	u := &url.URL{Scheme: "http", Path: path}
 	if decoded, err := url.PathUnescape(path); err == nil {
 		u.Path, u.RawPath = decoded, path
 	}
-	return request(ctx, http.MethodPost, u, h, e.Data)
+	return u
 }
 
 // Stored is a request, without its body, in the form that CallRequest makes a
@@ -59,6 +79,7 @@ func CallRequest(ctx context.Context, r envelope.Request, body []byte, trigger, 
 	SetParams(h, trigger, r.Params)
 	h[HeaderCallID] = []string{id}
 	h[HeaderAttempt] = []string{strconv.Itoa(attempt)}
+	h[HeaderHops] = []string{"0"} // a caller outside is a first cause
 	req := request(ctx, r.Method, target, h, body)
 	req.Host = r.Host
 	return req, nil

@@ -69,6 +69,7 @@ func TestEventRequest(t *testing.T) {
 			got := deliver(t, EventRequest(t.Context(), e, test.path, "joined", 3))
 			test.want.host = got.host
 			test.want.header[HeaderTrigger], test.want.header[HeaderAttempt] = []string{"joined"}, []string{"3"}
+			test.want.header[HeaderHops] = []string{"0"}
 			if !reflect.DeepEqual(got, test.want) {
 				t.Errorf("the function got\n%+v, want\n%+v", got, test.want)
 			}

@@ -45,6 +45,7 @@ const (
 	timeout   = "must be a duration from 100ms to 1h, such as 30s"
 	idle      = "must be a duration from 6s to 1h, such as 60s"
 	maxAge    = "must be a duration from 1s to 72h, such as 6h"
+	window    = "must be a duration from 0s to 5m, such as 5s"
 	backoff   = "must be an ISO 8601 duration of hours, minutes and seconds from PT0.25S to PT5M, such as PT1S"
 	source    = "exactly one of the fields in [http event schedule object keyValue queue] must be set"
 	service   = "exactly one of the fields in [keyValue objects queue mail function] must be set"
@@ -97,7 +98,6 @@ var specRules = map[string]ruleCase{
 	"trigger of a schedule":   {trigger("schedule: {cron: '* * * * *'}"), "spec.triggers[0].schedule", "schedule triggers are not supported yet"},
 	"trigger of objects":      {trigger("object: {store: a}"), "spec.triggers[0].object", "object triggers are not supported yet"},
 	"trigger of keys":         {trigger("keyValue: {bucket: a}"), "spec.triggers[0].keyValue", "keyValue triggers are not supported yet"},
-	"trigger of a queue":      {trigger("queue: {name: a}"), "spec.triggers[0].queue", "queue triggers are not supported yet"},
 	"path syntax":             {trigger("path: 'a?b', event: {types: [a]}"), "spec.triggers[0].path", "must be an absolute URL path without a query, such as /events/joined"},
 	"path of an http trigger": {trigger("path: /a, http: {path: /}"), "spec.triggers[0].path", "an http trigger gets the caller's own path: write spec.triggers[].http.path only"},
 	"delivery of a sync call": {trigger("delivery: {}, http: {path: /}"), "spec.triggers[0].delivery", "a synchronous http trigger has no delivery, because nothing is retried: set http.async to true or remove delivery"},
@@ -117,12 +117,16 @@ var specRules = map[string]ruleCase{
 	"retryAfterMax":           {deliver("retryAfterMax: PT73H"), "spec.triggers[0].delivery.retryAfterMax", "must be an ISO 8601 duration of hours, minutes and seconds from PT0S to PT72H, such as PT5M"},
 	"maxAge too long":         {deliver("maxAge: 73h"), "spec.triggers[0].delivery.maxAge", maxAge},
 	"maxAge too short":        {deliver("maxAge: 0s"), "spec.triggers[0].delivery.maxAge", maxAge},
-	"delivery batch":          {deliver("batch: {size: 2}"), "spec.triggers[0].delivery.batch", "delivery.batch is not supported yet"},
+	"batch of a call":         {trigger("http: {path: /, async: true}, delivery: {batch: {size: 2}}"), "spec.triggers[0].delivery.batch", "the calls of an http trigger are its callers' requests, and cannot share one: remove batch"},
+	"window syntax":           {deliver("batch: {size: 2, window: PT5S}"), "spec.triggers[0].delivery.batch.window", window},
+	"window too long":         {deliver("batch: {size: 2, window: 5m1s}"), "spec.triggers[0].delivery.batch.window", window},
+	"window of one":           {deliver("batch: {window: 5s}"), "spec.triggers[0].delivery.batch.size", "a window is the wait for more events: set size to 2 or more, or remove window"},
+	"window beyond maxAge":    {deliver("batch: {size: 2, window: 60s}, maxAge: 1m"), "spec.triggers[0].delivery.batch.window", "an event would be dead (maxAge) before its batch is called: make batch.window shorter than maxAge"},
 	"delivery orderBy":        {deliver("orderBy: subject"), "spec.triggers[0].delivery.orderBy", "delivery.orderBy is not supported yet"},
 	"startFrom syntax":        {deliver("startFrom: yesterday"), "spec.triggers[0].delivery.startFrom", "must be New, All or an RFC 3339 time such as 2026-01-31T12:00:00Z"},
 	"startFrom of a call":     {trigger("http: {path: /, async: true}, delivery: {startFrom: All}"), "spec.triggers[0].delivery.startFrom", "only an event trigger has a log to start from: remove startFrom"},
-	"delivery onSuccess":      {deliver("onSuccess: {queue: a}"), "spec.triggers[0].delivery.onSuccess", "delivery.onSuccess is not supported yet"},
-	"delivery onFailure":      {deliver("onFailure: {queue: a}"), "spec.triggers[0].delivery.onFailure", "delivery.onFailure is not supported yet"},
+	"outcome's type":          {deliver("onSuccess: {eventType: 'a.*'}"), "spec.triggers[0].delivery.onSuccess.eventType", "must be an event type: dot-separated tokens of letters, digits, '_' and '-', such as offers.import.ended.v1"},
+	"outcome's queue":         {deliver("onFailure: {queue: a.b}"), "spec.triggers[0].delivery.onFailure.queue", label},
 	"destination of nothing":  {deliver("onFailure: {}"), "spec.triggers[0].delivery.onFailure", "exactly one of the fields in [eventType queue] must be set"},
 }
 

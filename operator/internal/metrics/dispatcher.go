@@ -60,7 +60,7 @@ func outcomeOf(a dispatch.Attempt) outcome {
 func (m *Metrics) Dispatcher() *Dispatcher {
 	attempts := m.counter("serviceful_dispatcher_attempts_total", "Messages that were taken, by what became of them: done, failed (a call with a final answer that is no success), retried, uncalled (put off, as the function was not called), dead, filtered, or handed_back.",
 		append(triggerLabels[:3:3], "outcome")...)
-	duration := m.histogram("serviceful_dispatcher_attempt_duration_seconds", "How long a call took from the taking of its message, the wait for an instance included.", calls, triggerLabels...)
+	duration := m.histogram("serviceful_dispatcher_attempt_duration_seconds", "How long a call took from the taking of its message, the wait for an instance and for others of its batch included; each message of a batch counts.", calls, triggerLabels...)
 	wait := m.histogram("serviceful_dispatcher_first_attempt_wait_seconds", "How long a message was stored before it was taken for the first time.", waits, triggerLabels...)
 	deadLetters := m.counter("serviceful_dispatcher_dead_letters_total", "Messages that became dead letters, by the reason that the dead letter has.", append(triggerLabels[:3:3], "reason")...)
 	fill := func(k trigger) *triggerSeries {
@@ -77,7 +77,7 @@ func (m *Metrics) Dispatcher() *Dispatcher {
 		deadLetters.DeletePartialMatch(k.labels())
 	}
 	d := &Dispatcher{newTable(fill, drop), deadLetters}
-	m.registry.MustRegister(newReading("serviceful_dispatcher_messages_in_flight", "Messages that were taken and are not settled.", triggerLabels,
+	m.registry.MustRegister(newReading("serviceful_dispatcher_messages_in_flight", "Messages that were taken and are not settled, those that wait for their batch among them.", triggerLabels,
 		func(emit func(float64, ...string)) {
 			d.triggers.each(func(k trigger, n int64) { emit(float64(n), k.Namespace, k.Name, k.Trigger) })
 		}))

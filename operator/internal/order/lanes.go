@@ -78,15 +78,20 @@ func (l *Lanes[T]) Get(sequence uint64) (item T, ok bool) {
 	return item, false
 }
 
-// Next is the message to call now, the one with the lowest sequence that may be.
-// It is at work until Done or Again.
-func (l *Lanes[T]) Next(now time.Time) (item T, ok bool) {
+// Ready is how many messages may be called now, each of another value.
+func (l *Lanes[T]) Ready(now time.Time) int {
 	for len(l.waiting.lanes) > 0 && !l.waiting.first().until.After(now) {
 		in := l.waiting.lanes[0]
 		in.queue[0].until = time.Time{}
 		l.put(in)
 	}
-	if len(l.ready.lanes) == 0 {
+	return len(l.ready.lanes)
+}
+
+// Next is the message to call now, the one with the lowest sequence that may be.
+// It is at work until Done or Again.
+func (l *Lanes[T]) Next(now time.Time) (item T, ok bool) {
+	if l.Ready(now) == 0 {
 		return item, false
 	}
 	in := l.ready.lanes[0]

@@ -122,6 +122,9 @@ func TestLanesModel(t *testing.T) {
 				add(t, r, lanes, m)
 			case n < 7 || len(atWork) == 0:
 				want := m.may(now)
+				if n := lanes.Ready(now); n != len(want) {
+					t.Fatalf("seed %d: %d are ready of %v", seed, n, want)
+				}
 				got, ok := lanes.Next(now)
 				if ok != (len(want) > 0) || ok && got != want[0] {
 					t.Fatalf("seed %d: the next is %d, %v of %v", seed, got, ok, want)

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/serviceful/serviceful/operator/internal/delivery"
 	"github.com/serviceful/serviceful/operator/internal/invoke"
 	"github.com/serviceful/serviceful/operator/internal/names"
 	"github.com/serviceful/serviceful/operator/internal/serve"
@@ -16,11 +17,8 @@ import (
 // calling itself without an end.
 const (
 	HeaderCaller = "Serviceful-Caller"
-	HeaderHops   = "Serviceful-Hops"
+	HeaderHops   = invoke.HeaderHops
 )
-
-// maxHops is how many calls of functions may lead to each other.
-const maxHops = 16
 
 // callFunction takes a request to another function of the namespace, now:
 // /v1/functions/{name}/{path...}. The function sees it as a caller of its own,
@@ -38,6 +36,10 @@ func (d *Door) callFunction(w http.ResponseWriter, r *http.Request, c caller) er
 	if err != nil {
 		return err
 	}
+	if hops > delivery.MaxHops {
+		return serve.NewProblem(http.StatusLoopDetected, "too-many-hops",
+			"%d calls of functions led to this one, and no more than %d may: see which functions call each other in a circle", hops-1, delivery.MaxHops)
+	}
 	target, err := url.ParseRequestURI(targetOf(r.URL))
 	if err != nil {
 		return serve.NewProblem(http.StatusBadRequest, "malformed-path", "%v", err)
@@ -45,12 +47,14 @@ func (d *Door) callFunction(w http.ResponseWriter, r *http.Request, c caller) er
 	invoke.DropOurs(r.Header)
 	delete(r.Header, "Authorization")
 	r.Header[HeaderCaller] = []string{c.Name.Name}
-	r.Header[HeaderHops] = []string{strconv.Itoa(hops + 1)}
+	r.Header[HeaderHops] = []string{strconv.Itoa(max(1, hops))}
 	r.URL = target
 	return d.cfg.Call(w, r, callee.Name, callee.Timeout)
 }
 
-// hopsOf reads how many calls led to the one that makes this one.
+// hopsOf is the hops of what a request leads to: one more than those of what its
+// function was called with. Where it does not pass HeaderHops on they are not
+// known: 0.
 func hopsOf(h http.Header) (int, error) {
 	s := h.Get(HeaderHops)
 	if s == "" {
@@ -60,11 +64,7 @@ func hopsOf(h http.Header) (int, error) {
 	if err != nil || hops < 0 {
 		return 0, serve.NewProblem(http.StatusBadRequest, "malformed-hops", "%s %q: pass on what the function was called with", HeaderHops, s)
 	}
-	if hops >= maxHops {
-		return 0, serve.NewProblem(http.StatusLoopDetected, "too-many-hops",
-			"%d calls of functions led to this one, and no more than %d may: see which functions call each other in a circle", hops, maxHops)
-	}
-	return hops, nil
+	return min(hops, delivery.MaxHops) + 1, nil // what is too many stays so
 }
 
 // targetOf is the path behind /v1/functions/{name}, percent-encoded as it came,

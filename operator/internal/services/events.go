@@ -18,7 +18,12 @@ func (d *Door) publish(w http.ResponseWriter, r *http.Request, c caller) error {
 	if err != nil {
 		return serve.NewProblem(http.StatusBadRequest, "malformed-event", "%v", err)
 	}
+	hops, err := hopsOf(r.Header)
+	if err != nil {
+		return err
+	}
 	for _, e := range events {
+		e.Hops = hops
 		if !c.MayEmit(e.Type()) {
 			return serve.NewProblem(http.StatusForbidden, "not-in-emits",
 				"function %s may not publish events of type %q: add it to spec.emits", c.Name, e.Type())

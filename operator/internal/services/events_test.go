@@ -148,3 +148,26 @@ func TestPublishAgain(t *testing.T) {
 		t.Errorf("stored elsewhere %q", got)
 	}
 }
+
+// TestHops checks that what a function stores is one step further from its first
+// cause than what it was called with, as far as it says so.
+func TestHops(t *testing.T) {
+	f := newFixture(t)
+	for i, test := range []struct{ header, want string }{
+		{"", ""}, {"Serviceful-Hops: 0", "1"}, {"Serviceful-Hops: 7", "8"}, {"Serviceful-Hops: 16", "17"}, {"Serviceful-Hops: 4000", "17"},
+	} {
+		id := fmt.Sprint(i)
+		f.wantStatus(f.send(writer, "POST /v1/events", strings.TrimPrefix(test.header+"\n"+structured, "\n"), eventJSON(id, "audit.a")), 202)
+		events := f.stored(names.Events("shop"), "ev.shop.audit.a")
+		if got := events[len(events)-1].Header.Get("Serviceful-Hops"); got != test.want {
+			t.Errorf("an event published with %q has the hops %q", test.header, got)
+		}
+		f.enqueued(strings.TrimPrefix(test.header+"\nContent-Type: text/plain", "\n"), id)
+		messages := f.waiting()
+		if got := messages[len(messages)-1].Header.Get("Serviceful-Hops"); got != test.want {
+			t.Errorf("a message sent with %q has the hops %q", test.header, got)
+		}
+	}
+	f.wantProblem(f.send(writer, "POST /v1/events", "Serviceful-Hops: x\n"+structured, eventJSON("x", "audit.a")), 400, "malformed-hops")
+	f.wantProblem(f.send(writer, "POST "+queue, "Serviceful-Hops: -1\nContent-Type: text/plain", "x"), 400, "malformed-hops")
+}

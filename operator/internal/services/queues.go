@@ -37,6 +37,10 @@ func (d *Door) enqueue(w http.ResponseWriter, r *http.Request, c caller) error {
 	if err != nil {
 		return err
 	}
+	hops, err := hopsOf(r.Header)
+	if err != nil {
+		return err
+	}
 	body, err := serve.ReadBody(w, r, d.cfg.MaxBody, serve.Stall)
 	if err != nil {
 		return err
@@ -46,7 +50,7 @@ func (d *Door) enqueue(w http.ResponseWriter, r *http.Request, c caller) error {
 		scope: names.QueueScope(name),
 		same:  func() []byte { return fmt.Appendf(nil, "%s\n%s\n%s", contentType, delay, body) },
 		message: func(id string) *envelope.Message {
-			m := queueMessage(c.Name.Namespace, name, id, contentType, body, now)
+			m := queueMessage(c.Name.Namespace, name, id, contentType, body, now, hops)
 			if delay > 0 {
 				m.PutOff(now.Add(delay))
 			}
@@ -55,8 +59,8 @@ func (d *Door) enqueue(w http.ResponseWriter, r *http.Request, c caller) error {
 	})
 }
 
-func queueMessage(namespace, queue, id, contentType string, body []byte, now time.Time) *envelope.Message {
-	e := event.Event{Attributes: []event.Attribute{
+func queueMessage(namespace, queue, id, contentType string, body []byte, now time.Time, hops int) *envelope.Message {
+	e := event.Event{Hops: hops, Attributes: []event.Attribute{
 		{Name: "specversion", Value: "1.0"}, {Name: "id", Value: id}, {Name: "source", Value: "/queues/" + queue},
 		{Name: "type", Value: QueueMessageType}, {Name: "time", Value: now.UTC().Format(time.RFC3339Nano)},
 	}}

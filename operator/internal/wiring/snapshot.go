@@ -81,8 +81,11 @@ type Subscription struct {
 	Stream      string
 	Consumer    string
 	Filters     []string // subjects: the source's and the retries'
-	Concurrency int      // messages in flight over all dispatchers
+	Concurrency int      // calls in flight over all dispatchers; InFlight says how many messages
 	OrderBy     string   // the attribute whose equal values are called in order; "": no order
+	Batch       Batch
+	OnSuccess   Destination
+	OnFailure   Destination
 	Policy      delivery.Policy
 	Match       func(*event.Event) bool // nil: every event
 	Start       Start                   // of an event trigger
@@ -94,6 +97,32 @@ type Subscription struct {
 type Start struct {
 	All  bool      // with all that is there
 	Time time.Time // with what was stored then or later
+}
+
+// Batch is how events share calls; zero: each has one of its own.
+type Batch struct {
+	Size   int           // the most events of a call
+	Window time.Duration // how long the first waits for others
+}
+
+// Destination is where outcomes go: an event type or a queue; zero: nowhere.
+type Destination struct{ EventType, Queue string }
+
+// maxInFlight bounds the messages that a trigger with batches has in flight, however
+// many calls it may have.
+const maxInFlight = 32768
+
+// heldInOrder is how many messages an ordered trigger has in flight: to be called,
+// or to wait for one of their value. Then the trigger waits.
+const heldInOrder = 10_000
+
+// InFlight is how many messages may be in flight over all dispatchers: as many as
+// fill all calls.
+func (s *Subscription) InFlight() int {
+	if s.OrderBy != "" { // its dispatcher counts the calls
+		return heldInOrder
+	}
+	return max(s.Concurrency, min(s.Concurrency*s.Batch.Size, maxInFlight))
 }
 
 // Key names a subscription in its stream's namespace.

@@ -47,6 +47,8 @@ func callSubscription(fn *v1alpha1.Function, f names.Function, t *v1alpha1.Trigg
 		Filters:     []string{names.CallFilter(f, t.Name)},
 		Concurrency: concurrency(fn, t),
 		Policy:      policy(fn, t, delivery.Call),
+		OnSuccess:   onSuccess(t),
+		OnFailure:   onFailure(t),
 		Paused:      t.Paused,
 	}
 }
@@ -68,6 +70,9 @@ func (c *compiler) event(fn *v1alpha1.Function, f names.Function, i int) {
 		OrderBy:     orderBy(t),
 		Policy:      policy(fn, t, delivery.Event),
 		Match:       match,
+		Batch:       batch(t),
+		OnSuccess:   onSuccess(t),
+		OnFailure:   onFailure(t),
 		Paused:      t.Paused,
 		Held:        err != nil,
 	}
@@ -96,6 +101,9 @@ func (c *compiler) queue(fn *v1alpha1.Function, f names.Function, i int) {
 		Concurrency: concurrency(fn, t),
 		OrderBy:     orderBy(t),
 		Policy:      policy(fn, t, delivery.Event),
+		Batch:       batch(t),
+		OnSuccess:   onSuccess(t),
+		OnFailure:   onFailure(t),
 		Paused:      t.Paused,
 	}
 	c.queues[q] = s
@@ -138,6 +146,42 @@ func policy(fn *v1alpha1.Function, t *v1alpha1.Trigger, source delivery.Source) 
 		p.MaxAge = d.MaxAge.Duration
 	}
 	return p
+}
+
+// batch is how a trigger's events share calls.
+func batch(t *v1alpha1.Trigger) Batch {
+	if t.Delivery == nil || t.Delivery.Batch == nil {
+		return Batch{}
+	}
+	b := Batch{Size: 1}
+	if size := t.Delivery.Batch.Size; size != nil {
+		b.Size = int(*size)
+	}
+	if window := t.Delivery.Batch.Window; window != nil {
+		b.Window = window.Duration
+	}
+	return b
+}
+
+func onSuccess(t *v1alpha1.Trigger) Destination {
+	if t.Delivery == nil {
+		return Destination{}
+	}
+	return destination(t.Delivery.OnSuccess)
+}
+
+func onFailure(t *v1alpha1.Trigger) Destination {
+	if t.Delivery == nil {
+		return Destination{}
+	}
+	return destination(t.Delivery.OnFailure)
+}
+
+func destination(d *v1alpha1.Destination) Destination {
+	if d == nil {
+		return Destination{}
+	}
+	return Destination{EventType: d.EventType, Queue: d.Queue}
 }
 
 // iso8601 reads a duration that the kind's validation has passed: PT, then
