@@ -67,12 +67,7 @@ func newWitness(t *testing.T, answer func(member string, n int) int) *witness {
 }
 
 func (w *witness) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	member, number, _ := strings.Cut(r.Header.Get("Ce-Id"), "/")
-	n, err := strconv.Atoi(number)
-	if err != nil {
-		w.t.Errorf("called with event %q", r.Header.Get("Ce-Id"))
-		return
-	}
+	member, n := parts(w.t, r.Header.Get("Ce-Id"))
 	w.begin(member, n)
 	if w.during != nil {
 		w.during(r)
@@ -86,6 +81,16 @@ func (w *witness) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	rw.WriteHeader(status)
+}
+
+// parts are the member and the number in an event's id.
+func parts(t *testing.T, id string) (member string, n int) {
+	member, number, _ := strings.Cut(id, "/")
+	n, err := strconv.Atoi(number)
+	if err != nil {
+		t.Errorf("called with event %q", id)
+	}
+	return member, n
 }
 
 func (w *witness) begin(member string, n int) {
