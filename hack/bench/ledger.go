@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -144,7 +145,7 @@ func (l *ledgerRun) killedUntil(ctx context.Context, client *http.Client, every 
 			}
 			var process instance
 			if process, failed = l.instance(killing, client, "bench.ledger"); failed == nil {
-				failed = process.kill(killing)
+				failed = syscall.Kill(process.pid, syscall.SIGKILL)
 				kills++
 			}
 		}

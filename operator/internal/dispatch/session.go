@@ -255,16 +255,16 @@ func (s *session) call(sub *wiring.Subscription, batch []*held) {
 	if len(prepared) > 0 {
 		s.o.deliver(s.waiting, s.calling, prepared)
 	}
+	s.mu.Lock()
+	s.atWork-- // another call may be made while the server is told how these ended
+	s.advance()
+	s.mu.Unlock()
 	var ending sync.WaitGroup
 	for _, j := range jobs[1:] {
 		ending.Go(func() { s.leave(j) })
 	}
 	s.leave(jobs[0])
 	ending.Wait()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.atWork--
-	s.advance()
 }
 
 // fetch reads what was dropped of a message that waited. It reports whether the
