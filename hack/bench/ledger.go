@@ -130,6 +130,15 @@ func (l *ledgerRun) close() {
 	_ = l.book.in.Close() // it was only read
 }
 
+// started starts the function if it is not, and returns its process's token.
+func (l *ledgerRun) started(ctx context.Context, client *http.Client) (string, error) {
+	if err := get(ctx, client, l.gateway+"/sync"); err != nil {
+		return "", err
+	}
+	process, err := l.instance(ctx, client, "bench.ledger")
+	return process.token, err
+}
+
 // killedUntil kills the function's process every now and then until done returns,
 // and returns how often.
 func (l *ledgerRun) killedUntil(ctx context.Context, client *http.Client, every time.Duration, done func() error) (kills int, err error) {

@@ -88,15 +88,12 @@ func eventsOrdered(ctx context.Context, w *workshop) ([]result, error) {
 		return nil, err
 	}
 	defer l.close()
-	if err := get(ctx, w.client, l.gateway+"/sync"); err != nil { // starts it
-		return nil, err
-	}
-	process, err := l.instance(ctx, w.client, "bench.ledger")
+	token, err := l.started(ctx, w.client)
 	if err != nil {
 		return nil, err
 	}
 	way := func(eventType string) keyed {
-		return keyed{w.client, l.services + "/v1/events", process.token, eventType, l.book, new(int)}
+		return keyed{w.client, l.services + "/v1/events", token, eventType, l.book, new(int)}
 	}
 	unordered, ordered := way(unorderedType), way(orderedType)
 	raw, own, err := takeTurns(time.Second, unordered, ordered, func(k keyed, length time.Duration) (float64, error) {
@@ -121,11 +118,9 @@ func eventsOrdered(ctx context.Context, w *workshop) ([]result, error) {
 // it was. It is not while it publishes: a process that is gone may not.
 func (k keyed) whileKilled(ctx context.Context, l *ledgerRun) (kills int, err error) {
 	for range orderKilled / orderChunk {
-		process, err := l.instance(ctx, k.client, "bench.ledger")
-		if err != nil {
+		if k.token, err = l.started(ctx, k.client); err != nil {
 			return kills, err
 		}
-		k.token = process.token
 		want := k.book.done + orderChunk
 		if err := k.publishAll(ctx, orderChunk); err != nil {
 			return kills, err
