@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -141,7 +142,7 @@ func (l *ledgerRun) started(ctx context.Context, client *http.Client) (string, e
 
 // killedUntil kills the function's process every now and then until done returns,
 // and returns how often.
-func (l *ledgerRun) killedUntil(ctx context.Context, client *http.Client, every time.Duration, done func() error) (kills int, err error) {
+func (l *ledgerRun) killedUntil(ctx context.Context, every time.Duration, done func() error) (kills int, err error) {
 	killing, stop := context.WithCancel(ctx)
 	var killer sync.WaitGroup
 	var failed error
@@ -152,19 +153,34 @@ func (l *ledgerRun) killedUntil(ctx context.Context, client *http.Client, every 
 				return
 			case <-time.After(every):
 			}
-			var process instance
-			if process, failed = l.instance(killing, client, "bench.ledger"); failed == nil {
-				failed = syscall.Kill(process.pid, syscall.SIGKILL)
+			var killed bool
+			if killed, failed = l.killNow("bench.ledger"); killed {
 				kills++
 			}
 		}
 	})
 	err = done()
-	ended := killing.Err() == nil
 	stop()
 	killer.Wait()
-	if ended && err == nil && !errors.Is(failed, context.Canceled) {
+	if err == nil {
 		err = failed
 	}
 	return kills, err
+}
+
+// killNow kills the function's process, if there is one now.
+func (d *dev) killNow(function string) (killed bool, err error) {
+	files, _ := filepath.Glob(filepath.Join(d.data, "run", function, "*.pid")) // the pattern is well-formed
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has just ended
+		}
+		pid, err := strconv.Atoi(string(text))
+		if err != nil {
+			return killed, fmt.Errorf("reading %s: %w", file, err)
+		}
+		killed = syscall.Kill(pid, syscall.SIGKILL) == nil || killed
+	}
+	return killed, nil
 }

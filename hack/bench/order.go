@@ -125,7 +125,7 @@ func (k keyed) whileKilled(ctx context.Context, l *ledgerRun) (kills int, err er
 		if err := k.publishAll(ctx, orderChunk); err != nil {
 			return kills, err
 		}
-		more, err := l.killedUntil(ctx, k.client, time.Second, func() error { return k.book.await(ctx, want, 4*patience) })
+		more, err := l.killedUntil(ctx, time.Second, func() error { return k.book.await(ctx, want, 4*patience) })
 		if kills += more; err != nil {
 			return kills, err
 		}
@@ -168,7 +168,7 @@ func longMessages(ctx context.Context, w *workshop) ([]result, error) {
 	if err := send(longKilled); err != nil {
 		return nil, err
 	}
-	kills, err := l.killedUntil(ctx, w.client, 3*time.Second, func() error { return l.book.await(ctx, longCalls+longKilled, 8*patience) })
+	kills, err := l.killedUntil(ctx, 3*time.Second, func() error { return l.book.await(ctx, longCalls+longKilled, 8*patience) })
 	if err != nil {
 		return nil, err
 	}
