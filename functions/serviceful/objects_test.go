@@ -118,15 +118,33 @@ func TestSend(t *testing.T) {
 	}
 }
 
-// TestCallPassesOn checks that a call tells what led to the request that it is
-// made for.
-func TestCallPassesOn(t *testing.T) {
-	rec := &recorder{answer: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusConflict) }}
+// TestCausesArePassedOn checks that calls, events and messages tell what led to the
+// request that they are made for.
+func TestCausesArePassedOn(t *testing.T) {
+	rec := &recorder{answer: func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/functions/membership/members/1" {
+			w.WriteHeader(http.StatusConflict)
+		}
+	}}
 	client := rec.client(t)
 	r := httptest.NewRequestWithContext(t.Context(), "POST", "/", nil)
 	r.Header.Set("Traceparent", "t")
 	r.Header.Set("Serviceful-Hops", "3")
+	told := func() {
+		t.Helper()
+		if rec.header.Get("Traceparent") != "t" || rec.header.Get("Serviceful-Hops") != "3" {
+			t.Errorf("sent %v", rec.header)
+		}
+	}
 	serviceful.Handle(func(_ http.ResponseWriter, r *http.Request) error {
+		if err := client.Publish(r.Context(), serviceful.Event{ID: "1", Source: "/s", Type: "a"}); err != nil {
+			return err
+		}
+		told()
+		if err := client.Send(r.Context(), "labels", serviceful.Message{ContentType: "text/plain"}); err != nil {
+			return err
+		}
+		told()
 		resp, err := client.Call(r.Context(), "membership", "PATCH", "/members/1?a=b", nil, strings.NewReader("x"))
 		if err != nil {
 			return err
@@ -136,7 +154,6 @@ func TestCallPassesOn(t *testing.T) {
 		}
 		return resp.Body.Close()
 	}).ServeHTTP(httptest.NewRecorder(), r)
-	if rec.want(t, "PATCH /v1/functions/membership/members/1?a=b x"); rec.header.Get("Traceparent") != "t" || rec.header.Get("Serviceful-Hops") != "3" {
-		t.Errorf("called with %v", rec.header)
-	}
+	told()
+	rec.want(t, "POST / null", "POST /v1/queues/labels/messages ", "PATCH /v1/functions/membership/members/1?a=b x")
 }

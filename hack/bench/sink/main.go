@@ -28,6 +28,7 @@ func main() {
 
 // sink is what arrived since it was drained.
 type sink struct {
+	gate    sync.RWMutex // locked: what comes waits
 	mu      sync.Mutex
 	arrived arrived
 }
@@ -43,6 +44,8 @@ func (s *sink) handler() http.Handler {
 	mux.HandleFunc("POST /events", s.receive)
 	mux.HandleFunc("POST /batches", s.receiveBatch)
 	mux.HandleFunc("POST /drain", s.drain)
+	mux.HandleFunc("POST /hold", func(http.ResponseWriter, *http.Request) { s.gate.Lock() })
+	mux.HandleFunc("POST /release", func(http.ResponseWriter, *http.Request) { s.gate.Unlock() })
 	for _, path := range []string{"/sync", "/sync/{name}"} { // by which functions of one namespace tell theirs apart
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
 	}
@@ -80,6 +83,8 @@ func (s *sink) receiveBatch(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *sink) note(data []byte) {
+	s.gate.RLock()
+	defer s.gate.RUnlock()
 	now := time.Now().UnixNano()
 	s.mu.Lock()
 	defer s.mu.Unlock()

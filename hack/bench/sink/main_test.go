@@ -42,7 +42,20 @@ func TestSink(t *testing.T) {
 			t.Errorf("the batch %s: %d", body, w.Code)
 		}
 	}
-	for _, want := range []int{2, 0} {
+	serve(http.MethodPost, "/hold", "")
+	held := make(chan struct{})
+	go func() {
+		serve(http.MethodPost, "/events", string(data))
+		close(held)
+	}()
+	select {
+	case <-held:
+		t.Error("an event that was to be held is answered")
+	case <-time.After(20 * time.Millisecond):
+	}
+	serve(http.MethodPost, "/release", "")
+	<-held
+	for _, want := range []int{3, 0} {
 		var got arrived
 		if err := json.Unmarshal(serve(http.MethodPost, "/drain", "").Body.Bytes(), &got); err != nil {
 			t.Fatal(err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"log"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -59,6 +61,8 @@ func serveFunction() {
 		}
 		echo(w, r)
 	})
+	mux.HandleFunc("/batch", answerBatch)
+	mux.HandleFunc("/answer/{type}", answerEvent)
 	mux.HandleFunc("/services/", callServices)
 	server := &http.Server{Addr: "127.0.0.1:" + os.Getenv("PORT"), Handler: mux}
 	ended := make(chan os.Signal, 1)
@@ -85,6 +89,36 @@ func echo(w http.ResponseWriter, r *http.Request) {
 		r.Header.Get("Serviceful-Trigger"), r.Header.Get("Serviceful-Attempt"), r.Header.Get("Ce-Type"), body)
 	fmt.Println(what)
 	fmt.Fprintln(w, os.Getenv("K_REVISION"), what)
+}
+
+// answerBatch says what it was called with. Events whose id begins with "bad" have
+// failed, and one that is called "poison" ends the process.
+func answerBatch(w http.ResponseWriter, r *http.Request) {
+	var events []struct{ ID string }
+	if err := json.NewDecoder(r.Body).Decode(&events); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	var ids []string
+	failures := []map[string]string{}
+	for _, e := range events {
+		ids = append(ids, e.ID)
+		if strings.HasPrefix(e.ID, "bad") {
+			failures = append(failures, map[string]string{"itemIdentifier": e.ID})
+		}
+	}
+	fmt.Printf("batch trigger=%s attempt=%s ids=%s\n", r.Header.Get("Serviceful-Trigger"), r.Header.Get("Serviceful-Attempt"), strings.Join(ids, ","))
+	if slices.Contains(ids, "poison") {
+		os.Exit(1)
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"batchItemFailures": failures})
+}
+
+// answerEvent answers an event with another one of the type in its path.
+func answerEvent(w http.ResponseWriter, r *http.Request) {
+	for name, value := range map[string]string{"specversion": "1.0", "id": r.Header.Get("Ce-Id") + ".", "source": "/answers", "type": r.PathValue("type")} {
+		w.Header().Set("Ce-"+name, value)
+	}
 }
 
 // callServices passes a request on to the services door, with this function's

@@ -24,7 +24,7 @@ type Filter struct {
 // reasons are why a message may have died.
 var reasons = []string{
 	delivery.ReasonRetriesUsedUp, delivery.ReasonMaxAge, delivery.ReasonRejected, delivery.ReasonEmitRefused,
-	delivery.ReasonMalformed, delivery.ReasonTriggerRemoved, delivery.ReasonTooLarge,
+	delivery.ReasonMalformed, delivery.ReasonTriggerRemoved, delivery.ReasonTooLarge, delivery.ReasonLoopDetected,
 }
 
 // Validate refuses what can match nothing.

@@ -171,3 +171,12 @@ func TestMalformed(t *testing.T) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
+
+func TestLooped(t *testing.T) {
+	for hops, want := range map[int]bool{0: false, MaxHops: false, MaxHops + 1: true, 4000: true} {
+		v, looped := Looped(hops, 2)
+		if looped != want || looped && (v.Action != Die || v.Reason != ReasonLoopDetected || v.Attempts != 2 || !strings.Contains(v.Message, fmt.Sprint(hops, " hops"))) {
+			t.Errorf("%d hops: %+v, %t", hops, v, looped)
+		}
+	}
+}

@@ -140,7 +140,7 @@ func (b *batches) stop() [][]*job {
 
 func (b *batches) next() (begin [][]*job) {
 	for b.calls < b.limit || b.stopping {
-		if len(b.ready) == 0 && len(b.open) > 0 && b.waited() {
+		if len(b.open) > 0 && b.waited() {
 			b.close()
 		}
 		if len(b.ready) == 0 {

@@ -85,6 +85,7 @@ type Config struct {
 type Dispatcher struct {
 	cfg     Config
 	memory  memory
+	apart   apart
 	mu      sync.Mutex // of workers, and held while they start and stop
 	workers map[string]deliverer
 }
@@ -99,9 +100,9 @@ type deliverer interface {
 
 func (d *Dispatcher) deliverer(sub *wiring.Subscription) deliverer {
 	if sub.OrderBy != "" {
-		return newOrdered(&d.cfg, &d.memory, sub)
+		return newOrdered(&d.cfg, &d.memory, &d.apart, sub)
 	}
-	return newWorker(&d.cfg, &d.memory, sub)
+	return newWorker(&d.cfg, &d.memory, &d.apart, sub)
 }
 
 // New is a Dispatcher without workers.
@@ -118,7 +119,7 @@ func New(cfg Config) (*Dispatcher, error) {
 	cfg.Grace = cmp.Or(cfg.Grace, 10*time.Second)
 	cfg.AckWait = cmp.Or(cfg.AckWait, bus.AckWait)
 	cfg.Memory = cmp.Or(cfg.Memory, 256<<20)
-	return &Dispatcher{cfg: cfg, memory: memory{limit: cfg.Memory}, workers: map[string]deliverer{}}, nil
+	return &Dispatcher{cfg: cfg, memory: memory{limit: cfg.Memory}, apart: apart{tokens: map[names.Function]chan struct{}{}}, workers: map[string]deliverer{}}, nil
 }
 
 // Apply starts a worker for each subscription of s whose consumer exists, stops

@@ -88,7 +88,7 @@ func (j *job) putOff() envelope.Progress {
 	p, v := j.progress, j.verdict
 	p.Attempts, p.Tries, p.Last.Problem = v.Attempts, p.Tries+1, v.Message
 	if v.Attempts > j.progress.Attempts {
-		p.Last.Status = j.status()
+		p.Last.Status, p.Last.Broken = j.status(), j.outcome.Broken
 	}
 	return p
 }
@@ -199,11 +199,15 @@ func (w *worker) deliver(waiting, calling context.Context, jobs []*job) {
 	if !w.publish(calling, jobs, events) {
 		return
 	}
-	var settling sync.WaitGroup
+	var storing sync.WaitGroup
 	for _, j := range jobs {
-		settling.Go(func() { w.settle(calling, j) })
+		if j.keepsNothing() {
+			w.settle(calling, j)
+		} else {
+			storing.Go(func() { w.settle(calling, j) })
+		}
 	}
-	settling.Wait()
+	storing.Wait()
 }
 
 // decide says what the outcome means for the message.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/serviceful/serviceful/operator/api/v1alpha1"
 	"github.com/serviceful/serviceful/operator/internal/delivery"
@@ -80,5 +81,29 @@ func TestMeter(t *testing.T) {
 				t.Errorf("%d began, got %q, want %q", n.begun, got, test.want)
 			}
 		})
+	}
+}
+
+// The meter is told of each message of a batch.
+func TestMeterOfABatch(t *testing.T) {
+	n := &notes{}
+	r := newRig(t, answerBatch(func(w http.ResponseWriter, _ *http.Request, ids []string) { failing(w, "2") }),
+		[]v1alpha1.Trigger{onEvent("heard", quick(batched(3, time.Minute), retry(1)), "in.a")}, func(r *rig) { r.config.Meter = n })
+	r.publish(someEvents(3)...)
+	r.settled()
+	eventually(t, "all have ended", func() bool {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return len(n.ends) == 4
+	})
+	ends := map[delivery.Action]int{}
+	for _, a := range n.ends {
+		ends[a.Verdict.Action]++
+		if !a.Settled || !a.Called || a.Took <= 0 || a.First != (a.Verdict.Action != delivery.Die) {
+			t.Errorf("%+v", a)
+		}
+	}
+	if n.begun != 4 || ends[delivery.Succeed] != 2 || ends[delivery.Retry] != 1 || ends[delivery.Die] != 1 {
+		t.Errorf("%d began, ended %v", n.begun, ends)
 	}
 }

@@ -25,9 +25,9 @@ type ordered struct {
 	session atomic.Pointer[session] // nil: there is none
 }
 
-func newOrdered(cfg *Config, memory *memory, sub *wiring.Subscription) *ordered {
+func newOrdered(cfg *Config, memory *memory, apart *apart, sub *wiring.Subscription) *ordered {
 	return &ordered{
-		worker: newWorker(cfg, memory, sub), changed: make(chan struct{}, 1),
+		worker: newWorker(cfg, memory, apart, sub), changed: make(chan struct{}, 1),
 		claim: order.Contender{ID: rand.Text(), Term: cfg.AckWait},
 	}
 }

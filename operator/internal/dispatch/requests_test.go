@@ -43,6 +43,7 @@ func TestWhatAFunctionSeesOfAnEvent(t *testing.T) {
 				want := test.want.Clone()
 				want.Set("Serviceful-Trigger", "welcome")
 				want.Set("Serviceful-Attempt", strconv.Itoa(i+1))
+				want.Set("Serviceful-Hops", "0")
 				want.Set("Content-Length", strconv.Itoa(len(test.event.Data)))
 				if !reflect.DeepEqual(withoutTrace(got.header), want) {
 					t.Errorf("attempt %d has headers\n%v, want\n%v", i+1, got.header, want)
@@ -109,6 +110,7 @@ func TestWhatAFunctionSeesOfACall(t *testing.T) {
 				want.Set("Serviceful-Trigger", "redeem")
 				want.Set("Serviceful-Call-Id", "c1")
 				want.Set("Serviceful-Attempt", strconv.Itoa(i+1))
+				want.Set("Serviceful-Hops", "0")
 				if test.body != "" {
 					want.Set("Content-Length", strconv.Itoa(len(test.body)))
 				}

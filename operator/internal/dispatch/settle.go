@@ -10,6 +10,7 @@ import (
 	"github.com/serviceful/serviceful/operator/internal/envelope"
 	"github.com/serviceful/serviceful/operator/internal/event"
 	"github.com/serviceful/serviceful/operator/internal/names"
+	"github.com/serviceful/serviceful/operator/internal/wiring"
 )
 
 // publish stores the events of an answer, before the messages are settled that
@@ -68,6 +69,13 @@ func (w *worker) insist(calling context.Context, step func() error) bool {
 			return false
 		}
 	}
+}
+
+// keepsNothing reports whether a message leaves nothing behind, and is settled in
+// no time.
+func (j *job) keepsNothing() bool {
+	to, _ := j.destination()
+	return j.verdict.Action == delivery.Succeed && j.sub.Policy.Source != delivery.Call && to == (wiring.Destination{})
 }
 
 // keep stores what a verdict leaves behind. Doing it twice is doing it once.

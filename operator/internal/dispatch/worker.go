@@ -24,6 +24,7 @@ const busyPause = time.Second
 type worker struct {
 	cfg    *Config
 	memory *memory
+	apart  *apart
 	sub    atomic.Pointer[wiring.Subscription]
 	log    *slog.Logger
 
@@ -40,8 +41,8 @@ type worker struct {
 	atWork map[*job]bool
 }
 
-func newWorker(cfg *Config, memory *memory, sub *wiring.Subscription) *worker {
-	w := &worker{cfg: cfg, memory: memory, atWork: map[*job]bool{}}
+func newWorker(cfg *Config, memory *memory, apart *apart, sub *wiring.Subscription) *worker {
+	w := &worker{cfg: cfg, memory: memory, apart: apart, atWork: map[*job]bool{}}
 	w.sub.Store(sub)
 	w.log = cfg.Logger.With("function", sub.Function.String(), "trigger", sub.Trigger)
 	return w

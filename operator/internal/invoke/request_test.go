@@ -77,6 +77,21 @@ func TestEventRequest(t *testing.T) {
 	}
 }
 
+// A batch has the highest attempt and the most hops of its events.
+func TestBatchRequest(t *testing.T) {
+	one := func(id string, hops int) *event.Event {
+		return &event.Event{Attributes: []event.Attribute{{Name: "id", Value: id}}, Hops: hops, Data: []byte("a")}
+	}
+	got := deliver(t, BatchRequest(t.Context(), []*event.Event{one("1", 2), one("2", 5), one("3", 0)}, "/a%2Fb", "joined", 3))
+	want := seen{method: "POST", target: "/a%2Fb", host: got.host, body: `[{"id":"1","data_base64":"YQ=="},{"id":"2","data_base64":"YQ=="},{"id":"3","data_base64":"YQ=="}]`, header: http.Header{
+		"Content-Type": {"application/cloudevents-batch+json"}, "Content-Length": {"100"}, HeaderTrigger: {"joined"}, HeaderAttempt: {"3"}, HeaderHops: {"5"},
+	}}
+	got.header["Content-Length"] = []string{"100"}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("the function got\n%+v, want\n%+v", got, want)
+	}
+}
+
 // TestStoredRequest checks that a request comes out of its stored form as it
 // went in.
 func TestStoredRequest(t *testing.T) {
@@ -119,6 +134,7 @@ func TestStoredRequest(t *testing.T) {
 				}
 				want := test.header.Clone()
 				want[HeaderTrigger], want[HeaderCallID], want[HeaderAttempt] = []string{"order"}, []string{"id"}, []string{string(rune('1' + attempt))}
+				want[HeaderHops] = []string{"0"}
 				for name, value := range test.params {
 					want.Set(HeaderPath+name, value)
 				}

@@ -201,13 +201,16 @@ type WorkItem struct {
 
 // ParseWork reads a subject made by Call, Mail or QueueMessage.
 func ParseWork(subject string) (WorkItem, bool) {
+	if !strings.HasPrefix(subject, "work.") {
+		return WorkItem{}, false
+	}
 	t := strings.Split(subject, ".")
 	switch {
-	case len(t) == 6 && t[0] == "work" && t[2] == "call":
+	case len(t) == 6 && t[2] == "call":
 		return WorkItem{Function: Function{t[1], t[3]}, Trigger: t[4], ID: t[5]}, true
-	case len(t) == 5 && t[0] == "work" && t[2] == "mail":
+	case len(t) == 5 && t[2] == "mail":
 		return WorkItem{Function: Function{t[1], t[3]}, ID: t[4]}, true
-	case len(t) == 5 && t[0] == "work" && t[2] == "queue":
+	case len(t) == 5 && t[2] == "queue":
 		return WorkItem{Function: Function{Namespace: t[1]}, Queue: t[3], ID: t[4]}, true
 	}
 	return WorkItem{}, false

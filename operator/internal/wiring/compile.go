@@ -108,6 +108,7 @@ func (c *compiler) function(fn *v1alpha1.Function) {
 	c.mail(fn.Namespace) // for every one: mail that was accepted goes out, whoever is left
 	for i := range fn.Spec.Triggers {
 		t := &fn.Spec.Triggers[i]
+		before := len(c.out.Subscriptions)
 		switch {
 		case t.HTTP != nil:
 			c.http(fn, f.Name, i)
@@ -115,6 +116,9 @@ func (c *compiler) function(fn *v1alpha1.Function) {
 			c.event(fn, f.Name, i)
 		case t.Queue != nil:
 			c.queue(fn, f.Name, i)
+		}
+		for _, s := range c.out.Subscriptions[before:] {
+			s.deliver(t.Delivery)
 		}
 	}
 }

@@ -47,8 +47,6 @@ func callSubscription(fn *v1alpha1.Function, f names.Function, t *v1alpha1.Trigg
 		Filters:     []string{names.CallFilter(f, t.Name)},
 		Concurrency: concurrency(fn, t),
 		Policy:      policy(fn, t, delivery.Call),
-		OnSuccess:   onSuccess(t),
-		OnFailure:   onFailure(t),
 		Paused:      t.Paused,
 	}
 }
@@ -70,9 +68,6 @@ func (c *compiler) event(fn *v1alpha1.Function, f names.Function, i int) {
 		OrderBy:     orderBy(t),
 		Policy:      policy(fn, t, delivery.Event),
 		Match:       match,
-		Batch:       batch(t),
-		OnSuccess:   onSuccess(t),
-		OnFailure:   onFailure(t),
 		Paused:      t.Paused,
 		Held:        err != nil,
 	}
@@ -101,9 +96,6 @@ func (c *compiler) queue(fn *v1alpha1.Function, f names.Function, i int) {
 		Concurrency: concurrency(fn, t),
 		OrderBy:     orderBy(t),
 		Policy:      policy(fn, t, delivery.Event),
-		Batch:       batch(t),
-		OnSuccess:   onSuccess(t),
-		OnFailure:   onFailure(t),
 		Paused:      t.Paused,
 	}
 	c.queues[q] = s
@@ -148,33 +140,22 @@ func policy(fn *v1alpha1.Function, t *v1alpha1.Trigger, source delivery.Source) 
 	return p
 }
 
-// batch is how a trigger's events share calls.
-func batch(t *v1alpha1.Trigger) Batch {
-	if t.Delivery == nil || t.Delivery.Batch == nil {
-		return Batch{}
+// deliver adds to a subscription what a trigger's delivery says of every source.
+func (s *Subscription) deliver(d *v1alpha1.Delivery) {
+	if d == nil {
+		return
 	}
-	b := Batch{Size: 1}
-	if size := t.Delivery.Batch.Size; size != nil {
-		b.Size = int(*size)
+	s.OnSuccess, s.OnFailure = destination(d.OnSuccess), destination(d.OnFailure)
+	if d.Batch == nil || s.Policy.Source != delivery.Event {
+		return
 	}
-	if window := t.Delivery.Batch.Window; window != nil {
-		b.Window = window.Duration
+	s.Batch.Size = 1
+	if d.Batch.Size != nil {
+		s.Batch.Size = int(*d.Batch.Size)
 	}
-	return b
-}
-
-func onSuccess(t *v1alpha1.Trigger) Destination {
-	if t.Delivery == nil {
-		return Destination{}
+	if d.Batch.Window != nil {
+		s.Batch.Window = d.Batch.Window.Duration
 	}
-	return destination(t.Delivery.OnSuccess)
-}
-
-func onFailure(t *v1alpha1.Trigger) Destination {
-	if t.Delivery == nil {
-		return Destination{}
-	}
-	return destination(t.Delivery.OnFailure)
 }
 
 func destination(d *v1alpha1.Destination) Destination {

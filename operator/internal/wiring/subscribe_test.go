@@ -217,3 +217,40 @@ func TestConcurrency(t *testing.T) {
 		})
 	}
 }
+
+// TestDelivery checks what every source has in common: batches and outcomes, but
+// for the calls of an http trigger, which share nothing.
+func TestDelivery(t *testing.T) {
+	d := &v1alpha1.Delivery{
+		Concurrency: ptr[int32](3), Batch: &v1alpha1.Batch{Size: ptr[int32](20), Window: &metav1.Duration{Duration: time.Second}},
+		OnSuccess: &v1alpha1.Destination{EventType: "a.done"}, OnFailure: &v1alpha1.Destination{Queue: "failed"},
+	}
+	sources := map[string]v1alpha1.Trigger{
+		"event": {Event: &v1alpha1.EventSource{Types: []string{"a"}}}, "queue": {Queue: &v1alpha1.QueueSource{Name: "a"}}, "call": {HTTP: &v1alpha1.HTTPSource{Path: "/", Async: true}},
+	}
+	for name, trigger := range sources {
+		f := v1alpha1.Function{}
+		f.Namespace, f.Name = "shop", "offers"
+		trigger.Name, trigger.Delivery = "t", d
+		f.Spec.Triggers = []v1alpha1.Trigger{trigger}
+		sub := Compile([]v1alpha1.Function{f}, laptop).Subscriptions[1]
+		if sub.Trigger != "t" {
+			sub = Compile([]v1alpha1.Function{f}, laptop).Subscriptions[0]
+		}
+		want, inFlight := Batch{20, time.Second}, 60
+		if name == "call" {
+			want, inFlight = Batch{}, 3
+		}
+		if sub.Batch != want || sub.InFlight() != inFlight || sub.OnSuccess != (Destination{EventType: "a.done"}) || sub.OnFailure != (Destination{Queue: "failed"}) {
+			t.Errorf("%s: %+v", name, sub)
+		}
+	}
+	for _, test := range []struct{ calls, size, want int }{
+		{200, 0, 200}, {200, 1, 200}, {200, 100, 20_000}, {200, 1000, 32_768}, {1_000_000, 0, 1_000_000}, {1_000_000, 1000, 1_000_000},
+	} {
+		s := Subscription{Concurrency: test.calls, Batch: Batch{Size: test.size}}
+		if got := s.InFlight(); got != test.want {
+			t.Errorf("%d calls of %d: %d messages in flight, want %d", test.calls, test.size, got, test.want)
+		}
+	}
+}
