@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -129,15 +128,6 @@ func (w *workshop) startLedger(ctx context.Context, flags ...string) (*ledgerRun
 func (l *ledgerRun) close() {
 	l.stop()
 	_ = l.book.in.Close() // it was only read
-}
-
-// started starts the function if it is not, and returns its process's token.
-func (l *ledgerRun) started(ctx context.Context, client *http.Client) (string, error) {
-	if err := get(ctx, client, l.gateway+"/sync"); err != nil {
-		return "", err
-	}
-	process, err := l.instance(ctx, client, "bench.ledger")
-	return process.token, err
 }
 
 // killedUntil kills the function's process every now and then until done returns,

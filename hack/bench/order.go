@@ -16,7 +16,6 @@ const (
 	orderKeys     = 1000
 	orderTurn     = 10_000  // events of a turn
 	orderKilled   = 200_000 // events while the function is killed
-	orderChunk    = 40_000  // of these, published at once
 )
 
 // keyed publishes events of keys to the ledger.
@@ -83,17 +82,17 @@ func (k keyed) publish(ctx context.Context) error {
 }
 
 func eventsOrdered(ctx context.Context, w *workshop) ([]result, error) {
-	l, err := w.startLedger(ctx)
+	l, err := w.startLedger(ctx, "-f", "hack/bench/sink") // which publishes, for the ledger is killed
 	if err != nil {
 		return nil, err
 	}
 	defer l.close()
-	token, err := l.started(ctx, w.client)
+	sink, err := l.instance(ctx, w.client, "bench.sink")
 	if err != nil {
 		return nil, err
 	}
 	way := func(eventType string) keyed {
-		return keyed{w.client, l.services + "/v1/events", token, eventType, l.book, new(int)}
+		return keyed{w.client, l.services + "/v1/events", sink.token, eventType, l.book, new(int)}
 	}
 	unordered, ordered := way(unorderedType), way(orderedType)
 	raw, own, err := takeTurns(time.Second, unordered, ordered, func(k keyed, length time.Duration) (float64, error) {
@@ -115,22 +114,15 @@ func eventsOrdered(ctx context.Context, w *workshop) ([]result, error) {
 }
 
 // whileKilled delivers events while the function is killed, and returns how often
-// it was. It is not while it publishes: a process that is gone may not.
+// it was.
 func (k keyed) whileKilled(ctx context.Context, l *ledgerRun) (kills int, err error) {
-	for range orderKilled / orderChunk {
-		if k.token, err = l.started(ctx, k.client); err != nil {
-			return kills, err
+	want := k.book.done + orderKilled
+	return l.killedUntil(ctx, time.Second, func() error {
+		if err := k.publishAll(ctx, orderKilled); err != nil {
+			return err
 		}
-		want := k.book.done + orderChunk
-		if err := k.publishAll(ctx, orderChunk); err != nil {
-			return kills, err
-		}
-		more, err := l.killedUntil(ctx, time.Second, func() error { return k.book.await(ctx, want, 4*patience) })
-		if kills += more; err != nil {
-			return kills, err
-		}
-	}
-	return kills, nil
+		return k.book.await(ctx, want, 10*patience)
+	})
 }
 
 const (
