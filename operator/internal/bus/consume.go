@@ -124,7 +124,11 @@ func (p *pulling) begin(ctx context.Context) (jetstream.ConsumeContext, error) {
 	if err != nil {
 		return nil, explain(fmt.Sprintf("looking up consumer %q of %q", p.consumer, p.stream), err)
 	}
-	consuming, err := c.Consume(p.take, jetstream.PullMaxMessages(p.max),
+	expiry := jetstream.DefaultExpires
+	if cfg := c.CachedInfo().Config; cfg.Metadata[callsKey] != "" { // one that was cut off asks no more when another takes over
+		expiry = max(cfg.AckWait/2, time.Second)
+	}
+	consuming, err := c.Consume(p.take, jetstream.PullMaxMessages(p.max), jetstream.PullExpiry(expiry),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 			slog.Debug("pulling messages", "stream", p.stream, "consumer", p.consumer, "error", err)
 		}))
