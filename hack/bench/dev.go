@@ -42,6 +42,9 @@ func newWorkshop(parent, binary string) (*workshop, error) {
 	}}, nil
 }
 
+// ledger is the file that the function of that name writes.
+func (w *workshop) ledger() string { return filepath.Join(w.dir, "ledger") }
+
 func (w *workshop) clear() error { return os.RemoveAll(w.dir) }
 
 // build makes the command, unless it is there.
@@ -67,8 +70,8 @@ type dev struct {
 }
 
 // start runs `serviceful dev` on a folder of functions until stop, with the
-// benchmark's data, and returns when it is ready.
-func (w *workshop) start(ctx context.Context, functions string) (*dev, error) {
+// benchmark's data and more flags, and returns when it is ready.
+func (w *workshop) start(ctx context.Context, functions string, flags ...string) (*dev, error) {
 	if err := w.build(ctx); err != nil {
 		return nil, err
 	}
@@ -79,7 +82,9 @@ func (w *workshop) start(ctx context.Context, functions string) (*dev, error) {
 	d := &dev{gateway: "http://" + ports[0], services: "http://" + ports[1], data: w.data}
 	var output bytes.Buffer // read only once the process has ended
 	running, cancel := context.WithCancelCause(ctx)
-	cmd := exec.CommandContext(running, w.binary, "dev", "-f", functions, "--listen", ports[0], "--services", ports[1], "--data", d.data)
+	args := []string{"dev", "-f", functions, "--listen", ports[0], "--services", ports[1], "--data", d.data}
+	cmd := exec.CommandContext(running, w.binary, append(args, flags...)...)
+	cmd.Env = append(os.Environ(), "LEDGER="+w.ledger()) // for a function that asks for it
 	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt is passed on, once
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }

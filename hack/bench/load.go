@@ -46,6 +46,24 @@ func saturate(ctx context.Context, senders int, d time.Duration, call func(conte
 	return flat, context.Cause(ctx)
 }
 
+// sendAll has senders make count calls, numbered from 0. The first error ends it.
+func sendAll(ctx context.Context, senders, count int, call func(ctx context.Context, n int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var all sync.WaitGroup
+	for sender := range senders {
+		all.Go(func() {
+			for n := sender; n < count && ctx.Err() == nil; n += senders {
+				if err := call(ctx, n); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	return context.Cause(ctx)
+}
+
 // keepPace begins call perSecond times a second for d, each in a goroutine of its
 // own, so that a slow one delays no other. It returns how many it began.
 func keepPace(ctx context.Context, perSecond int, d time.Duration, call func(context.Context) error) (int, error) {

@@ -10,6 +10,10 @@
 //	                   sent until the function has the event. The yardstick, the same sent directly, shows how quiet the machine is.
 //	events-batched     10,000 events, stored by JetStream on disk while a trivial function holds its answers, are delivered to it up to
 //	                   100 in a call. The rate from its release to the last arrival. Yardstick: as many events, one in a call.
+//	events-ordered     10,000 events of 1,000 keys, each with 1 ms of work, 128 at once. Yardstick: the same without order.
+//	                   Then 200,000 more while the function is killed every second; how many calls began out of order.
+//	long               10,000 asynchronous calls that take longer than a message may be without a sign of life, 200 at once, to a function
+//	                   that was at zero: how many were made twice. Then 2,000 while it is killed every 3 s.
 //	sync               GET through the gateway to a warm function: the rate of 64 senders, and the median that one sender waits longer.
 //	                   Yardstick: the same calls made directly.
 //	cold               The first call to a function at zero, after its process was killed.
@@ -29,7 +33,8 @@
 //	cluster-events     events-throughput in the cluster, from this machine. Yardstick: the laptop's, of the same senders.
 //
 // Yardstick and measurement take turns, and the medians of their turns are
-// compared. Each benchmark takes at most a minute, in the cluster several. It prints a line for each
+// compared. Each benchmark takes at most a minute, those
+// of order and of long calls and in the cluster several. It prints a line for each
 // number: what, ours, the yardstick's, the ratio or value that counts, the target, and met or MISSED. A missed target fails
 // the run only with -require.
 //
@@ -63,6 +68,8 @@ var benchmarks = []benchmark{
 	{"events-throughput", "events end to end, saturated", "", eventsThroughput},
 	{"events-latency", "events end to end at 500/s", "", eventsLatency},
 	{"events-batched", "events in calls of 100 against one in a call", "", eventsBatched},
+	{"events-ordered", "events in the order of their keys against unordered ones", "", eventsOrdered},
+	{"long", "calls that take longer than a message's lease", "", longMessages},
 	{"sync", "a sync call to a warm function", "", syncCalls},
 	{"cold", "the first call to a function at zero", "", coldCall},
 	{"schedules", "calls of schedules, 10,000 of them held", "", schedules},

@@ -29,6 +29,7 @@ var rooms = map[string]layer{
 	"operator/internal/names":        think,
 	"operator/internal/route":        think,
 	"operator/internal/delivery":     think,
+	"operator/internal/order":        think,
 	"operator/internal/event":        think,
 	"operator/internal/envelope":     think,
 	"operator/internal/dead":         think,

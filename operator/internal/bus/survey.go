@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,7 +38,7 @@ type TriggerState struct {
 	Function names.Function
 	Trigger  string
 	Pending  int64     // messages that wait for a call, those to be repeated among them
-	InFlight int64     // messages that are being called
+	InFlight int64     // messages that are being called; in order: as many as may be, of those handed out
 	Settled  time.Time // when one was last settled; zero if the server does not know
 	AtRisk   bool      // the oldest that waits has passed half of the time it is kept
 	Late     bool      // it was to start before the log began
@@ -126,6 +127,9 @@ func (l Layout) surveyRelays(ctx context.Context, s *Survey, namespace string, w
 // stateOf is what a consumer itself says of how its trigger stands.
 func stateOf(info *jetstream.ConsumerInfo, f names.Function, trigger string) TriggerState {
 	t := TriggerState{Function: f, Trigger: trigger, Pending: int64(info.NumPending), InFlight: int64(info.NumAckPending)}
+	if calls, err := strconv.ParseInt(info.Config.Metadata[callsKey], 10, 64); err == nil && t.InFlight > calls {
+		t.Pending, t.InFlight = t.Pending+t.InFlight-calls, calls
+	}
 	if last := info.AckFloor.Last; last != nil {
 		t.Settled = *last
 	}

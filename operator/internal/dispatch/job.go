@@ -26,6 +26,7 @@ type job struct {
 	*bus.Delivered
 	sub   *wiring.Subscription
 	taken time.Time // when it was handed out
+	held  *held     // in order: its place, in which it waits; nil: there is no order
 
 	progress envelope.Progress
 	message  delivery.Message         // what the policy has to know of it
@@ -63,6 +64,37 @@ func (j *job) status() int {
 	return j.answer.Status
 }
 
+// end, release and putBack say to the server what becomes of the message. One that
+// is called in order keeps its place, and its session says so later.
+
+func (j *job) end() {
+	if j.held == nil {
+		_ = j.Ack() // a lost one is a duplicate, never a loss
+	}
+}
+
+func (j *job) release() {
+	if j.held == nil {
+		_ = j.Release() // a lost one is delivered again after AckWait
+	}
+}
+
+func (j *job) putBack() {
+	if j.held == nil {
+		_ = j.PutBack(busyPause)
+	}
+}
+
+// putOff is how far a message has come that is to be called again.
+func (j *job) putOff() envelope.Progress {
+	p, v := j.progress, j.verdict
+	p.Attempts, p.Tries, p.Last.Problem = v.Attempts, p.Tries+1, v.Message
+	if v.Attempts > j.progress.Attempts {
+		p.Last.Status, p.Last.Broken = j.status(), j.outcome.Broken
+	}
+	return p
+}
+
 // prepare reports whether a message is to be called. One that has ended, cannot
 // be read, is too old or does not pass the filters is at its end here.
 func (w *worker) prepare(calling context.Context, j *job) bool {
@@ -74,10 +106,10 @@ func (w *worker) prepare(calling context.Context, j *job) bool {
 	}
 	switch ended, err := j.Ended(calling); {
 	case err != nil:
-		_ = j.Release()
+		j.release()
 		return false
 	case ended:
-		_ = j.Ack()
+		j.end()
 		return false
 	}
 	if err := j.read(calling); err != nil {
@@ -91,7 +123,7 @@ func (w *worker) prepare(calling context.Context, j *job) bool {
 	if verdict, overdue := delivery.Overdue(j.sub.Policy, j.message, time.Now()); overdue { // unless its trigger is newer, or was paused
 		since, err := w.cfg.Source.Since(calling, j.sub.Stream, j.sub.Consumer)
 		if err != nil {
-			_ = j.PutBack(busyPause)
+			j.putBack()
 			return false
 		}
 		if since.After(j.message.Due) {
@@ -143,6 +175,9 @@ func (j *job) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if j.held != nil {
+		p = j.held.progress(p)
+	}
 	j.progress = p
 	j.message = delivery.Message{Attempts: p.Attempts, Tries: p.Tries, Due: p.Due, Problem: p.Last.Problem}
 	switch j.sub.Policy.Source {
@@ -174,7 +209,7 @@ func (w *worker) deliver(waiting, calling context.Context, jobs []*job) {
 	events, err := w.call(waiting, calling, jobs)
 	if err != nil {
 		for _, j := range jobs {
-			_ = j.Release() // a lost one is delivered again after AckWait
+			j.release()
 		}
 		return
 	}

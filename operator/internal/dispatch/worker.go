@@ -89,6 +89,9 @@ func (w *worker) stop(ctx context.Context) {
 	w.heart.Wait()
 }
 
+// orderBy is the attribute that it orders by; "": none. A worker has one for good.
+func (w *worker) orderBy() string { return w.sub.Load().OrderBy }
+
 // take gives a message a goroutine of its own to be prepared in; the consumer's
 // MaxAckPending bounds how many there are, and memory how much they are.
 func (w *worker) take(waiting, calling context.Context, d *bus.Delivered) {

@@ -50,7 +50,7 @@ func WorkSubjects(namespace string) []string {
 
 // ResultSubjects are all subjects of the stream Results(namespace).
 func ResultSubjects(namespace string) []string {
-	return []string{"res." + namespace + ".>", "idem." + namespace + ".>"}
+	return []string{"res." + namespace + ".>", "idem." + namespace + ".>", "claim." + namespace + ".>"}
 }
 
 // EventRetry is where the copy of an event waits to be delivered again to one
@@ -202,6 +202,11 @@ func Result(namespace, id string) string { return "res." + namespace + "." + id 
 // subject token made from the key.
 func Idempotency(f Function, scope, hash string) string {
 	return "idem." + f.Namespace + "." + f.Name + "." + scope + "." + hash
+}
+
+// Claim is where it is kept which dispatcher calls an ordered trigger.
+func Claim(f Function, trigger string) string {
+	return "claim." + f.Namespace + "." + f.Name + "." + trigger
 }
 
 // WorkItem is what the subject of a stored call, a mail or a queue's message

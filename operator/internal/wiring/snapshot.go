@@ -87,6 +87,7 @@ type Subscription struct {
 	Consumer    string
 	Filters     []string // subjects: the source's and the retries'
 	Concurrency int      // calls in flight over all dispatchers; InFlight says how many messages
+	OrderBy     string   // the attribute whose equal values are called in order; "": no order
 	Batch       Batch
 	OnSuccess   Destination
 	OnFailure   Destination
@@ -134,9 +135,16 @@ type Destination struct{ EventType, Queue string }
 // many calls it may have.
 const maxInFlight = 32768
 
+// heldInOrder is how many messages an ordered trigger has in flight: to be called,
+// or to wait for one of their value. Then the trigger waits.
+const heldInOrder = 10_000
+
 // InFlight is how many messages may be in flight over all dispatchers: as many as
 // fill all calls.
 func (s *Subscription) InFlight() int {
+	if s.OrderBy != "" { // its dispatcher counts the calls
+		return heldInOrder
+	}
 	return max(s.Concurrency, min(s.Concurrency*s.Batch.Size, maxInFlight))
 }
 

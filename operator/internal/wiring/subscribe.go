@@ -184,7 +184,13 @@ func (s *Subscription) deliver(d *v1alpha1.Delivery) {
 		return
 	}
 	s.OnSuccess, s.OnFailure = destination(d.OnSuccess), destination(d.OnFailure)
-	if d.Batch == nil || s.Policy.Source != delivery.Event {
+	if s.Policy.Source != delivery.Event {
+		return
+	}
+	if d.OrderBy != nil {
+		s.OrderBy = *d.OrderBy
+	}
+	if d.Batch == nil {
 		return
 	}
 	s.Batch.Size = 1
