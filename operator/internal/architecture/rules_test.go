@@ -53,6 +53,7 @@ var rooms = map[string]layer{
 	"operator/internal/kube":         worlds,
 	"operator/cmd":                   cmd,
 	"operator/internal/testkit":      testkit,
+	"operator/contract":              testkit,
 	"operator/e2e":                   testkit,
 	"operator/e2e/stub":              functions,
 	"operator/internal/architecture": testkit,

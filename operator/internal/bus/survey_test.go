@@ -6,6 +6,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/serviceful/serviceful/operator/api/v1alpha1"
 	"github.com/serviceful/serviceful/operator/internal/bus"
 	"github.com/serviceful/serviceful/operator/internal/delivery"
 	"github.com/serviceful/serviceful/operator/internal/envelope"
@@ -55,6 +56,24 @@ func TestSurvey(t *testing.T) {
 	}
 	if n := s.Dead[bus.DeadKey{Function: offers, Trigger: "redeem"}]; n != 1 {
 		t.Errorf("%d dead letters", n)
+	}
+}
+
+// TestSurveyOfQueue counts the messages of a queue as its trigger's: those that
+// wait, and those that wait until they are due.
+func TestSurveyOfQueue(t *testing.T) {
+	b := start(t, v1alpha1.Trigger{Name: "jobs", Queue: &v1alpha1.QueueSource{Name: "resize"}})
+	message := func(queue, id string, delay time.Duration) *envelope.Message {
+		m := envelope.New(names.QueueMessage(shop, queue, id), []byte("a job"))
+		m.ID = "q/" + id
+		if delay > 0 {
+			m.PutOff(time.Now().Add(delay))
+		}
+		return m
+	}
+	store(t, b, message("resize", "1", 0), message("resize", "2", 0), message("resize", "3", time.Hour), message("other", "4", time.Hour), message("other", "5", 0))
+	if jobs := survey(t, b).Triggers[names.Work(shop)+"/offers_jobs"]; jobs.Function != offers || jobs.Trigger != "jobs" || jobs.Pending != 3 || jobs.InFlight != 0 {
+		t.Errorf("got %+v", jobs)
 	}
 }
 

@@ -73,13 +73,20 @@ func (l Layout) bringConsumer(ctx context.Context, s *wiring.Subscription) error
 	resume := info.Paused && !s.Paused
 	if resume { // noted first: what is handed out after the resumption is due since then
 		cfg.Metadata[resumedKey] = time.Now().UTC().Format(time.RFC3339Nano)
+		cfg.MaxAckPending++ // until it is resumed
 	}
 	if _, err := l.Bus.js.UpdateConsumer(ctx, s.Stream, cfg); err != nil {
 		return err
 	}
 	switch {
 	case resume:
-		_, err = l.Bus.js.ResumeConsumer(ctx, s.Stream, s.Consumer)
+		if _, err = l.Bus.js.ResumeConsumer(ctx, s.Stream, s.Consumer); err != nil {
+			return err
+		}
+		// A resumption does not wake the server up: what waits would lie there until
+		// another message comes, or whoever pulls asks again. This change does.
+		cfg.MaxAckPending--
+		_, err = l.Bus.js.UpdateConsumer(ctx, s.Stream, cfg)
 	case s.Paused && !info.Paused:
 		_, err = l.Bus.js.PauseConsumer(ctx, s.Stream, s.Consumer, time.Now().Add(paused))
 	}
@@ -116,8 +123,8 @@ func (b *Bus) Since(ctx context.Context, stream, consumer string) (time.Time, er
 	}
 	info := c.CachedInfo()
 	since := info.Created
-	if resumed, err := time.Parse(time.RFC3339Nano, info.Config.Metadata[resumedKey]); err == nil && resumed.After(since) {
-		since = resumed
+	if at, err := time.Parse(time.RFC3339Nano, info.Config.Metadata[resumedKey]); err == nil && at.After(since) {
+		since = at
 	}
 	return since, nil
 }

@@ -46,6 +46,25 @@ func call() *envelope.Message {
 
 func mail() *envelope.Message { return envelope.New(names.Mail(offers, "xyz"), []byte("{}")) }
 
+func queued() *envelope.Message {
+	m := envelope.New(names.QueueMessage("coop", "resize", "q1"), []byte("a job"))
+	m.Header.Set("ce-id", "q1")
+	m.Header.Set("ce-type", "dev.serviceful.queue.message.v1")
+	return m
+}
+
+func tick() *envelope.Message { return envelope.New(names.Tick(offers, "nightly"), nil) }
+
+func TestKind(t *testing.T) {
+	for want, m := range map[Kind]*envelope.Message{
+		Event: event(), Call: call(), Mail: mail(), Queued: queued(), Schedule: tick(), Unknown: envelope.New("later.coop.what", nil),
+	} {
+		if l := buried(t, m, death("any")); l.Kind != want {
+			t.Errorf("a letter of %q is of the kind %s, want %s", m.Subject, l.Kind, want)
+		}
+	}
+}
+
 func death(trigger string) envelope.DeadLetter {
 	return envelope.DeadLetter{
 		Trigger: trigger, Origin: "7", Reason: "Rejected", Message: "the function answered 400 Bad Request", Attempts: 1,
@@ -88,14 +107,17 @@ func TestTarget(t *testing.T) {
 		to     Trigger
 		want   Target
 	}{
-		"an event":            {buried(t, event(), death("welcome")), Trigger{}, Target{"EV_coop", "offers_welcome", "evretry.coop.offers.welcome.7"}},
-		"an event, elsewhere": {buried(t, event(), death("welcome")), other, Target{"EV_coop", "new_again", "evretry.coop.new.again.7"}},
-		"a call":              {buried(t, call(), death("redeem")), Trigger{}, Target{"WORK_coop", "offers_redeem", "work.coop.call.offers.redeem.abc"}},
-		"a call, elsewhere":   {buried(t, call(), death("redeem")), other, Target{"WORK_coop", "new_again", "work.coop.call.new.again.abc"}},
-		"a mail":              {buried(t, mail(), death(names.MailTrigger)), Trigger{}, Target{"WORK_coop", "mail", "work.coop.mail.offers.xyz"}},
-		"a mail, elsewhere":   {buried(t, mail(), death(names.MailTrigger)), other, Target{}},
-		"without its body":    {buried(t, call(), cut), Trigger{}, Target{}},
-		"of another version":  {buried(t, unknown, death("welcome")), Trigger{}, Target{}},
+		"an event":             {buried(t, event(), death("welcome")), Trigger{}, Target{"EV_coop", "offers_welcome", "evretry.coop.offers.welcome.7"}},
+		"an event, elsewhere":  {buried(t, event(), death("welcome")), other, Target{"EV_coop", "new_again", "evretry.coop.new.again.7"}},
+		"a call":               {buried(t, call(), death("redeem")), Trigger{}, Target{"WORK_coop", "offers_redeem", "work.coop.call.offers.redeem.abc"}},
+		"a call, elsewhere":    {buried(t, call(), death("redeem")), other, Target{"WORK_coop", "new_again", "work.coop.call.new.again.abc"}},
+		"a mail":               {buried(t, mail(), death(names.MailTrigger)), Trigger{}, Target{"WORK_coop", "mail", "work.coop.mail.offers.xyz"}},
+		"a mail, elsewhere":    {buried(t, mail(), death(names.MailTrigger)), other, Target{}},
+		"a queue's message":    {buried(t, queued(), death("jobs")), Trigger{}, Target{"WORK_coop", "offers_jobs", "work.coop.queue.resize.q1"}},
+		"a queue's, elsewhere": {buried(t, queued(), death("jobs")), other, Target{}},
+		"a schedule's":         {buried(t, tick(), death("nightly")), Trigger{}, Target{"WORK_coop", "offers_nightly", "work.coop.cron.offers.nightly.7"}},
+		"without its body":     {buried(t, call(), cut), Trigger{}, Target{}},
+		"of another version":   {buried(t, unknown, death("welcome")), Trigger{}, Target{}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

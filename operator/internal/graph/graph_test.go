@@ -189,3 +189,18 @@ var errFull = errors.New("no space left")
 type fullDisk struct{}
 
 func (fullDisk) Write([]byte) (int, error) { return 0, errFull }
+
+// TestQueue leads from who sends to a queue to who has it.
+func TestQueue(t *testing.T) {
+	sender := newFunction("shop/sender", nil)
+	sender.Spec.Bindings = []v1alpha1.Binding{{Queue: &v1alpha1.QueueBinding{Name: "labels"}}}
+	taker := newFunction("shop/taker", nil, v1alpha1.Trigger{Name: "jobs", Queue: &v1alpha1.QueueSource{Name: "labels"}})
+	queue := Node{Queue, "shop", "labels"}
+	want := []Edge{{Node{Function, "shop", "sender"}, queue, "", true}, {queue, Node{Function, "shop", "taker"}, "jobs", true}}
+	got := Edges(wiring.Compile([]v1alpha1.Function{sender, taker}, wiring.Hosts{}))
+	for _, e := range want {
+		if !slices.Contains(got, e) {
+			t.Errorf("there is no edge %+v in %+v", e, got)
+		}
+	}
+}

@@ -28,6 +28,14 @@ func TestSubjects(t *testing.T) {
 		"queue's message":     {QueueMessage("coop", "resize", "id"), "work.coop.queue.resize.id"},
 		"queue's messages":    {QueueFilter("coop", "resize"), "work.coop.queue.resize.*"},
 		"later message":       {Schedule(QueueMessage("coop", "resize", "id")), "worksched.coop.queue.resize.id"},
+		"schedule":            {Clock(offers, "nightly"), "worksched.coop.clock.offers.nightly"},
+		"scheduled time":      {Tick(offers, "nightly"), "work.coop.cron.offers.nightly.tick"},
+		"scheduled times":     {TickFilter(offers, "nightly"), "work.coop.cron.offers.nightly.*"},
+		"time put off":        {Schedule(Again(Tick(offers, "nightly"), offers, "nightly", "42")), "worksched.coop.cron.offers.nightly.42"},
+		"changes of a key":    {KeyChanges("coop", "offers", "a.b"), "evchange.coop.key.offers.a.b"},
+		"changes of keys":     {KeyChanges("coop", "offers", "a.>"), "evchange.coop.key.offers.a.>"},
+		"change of an object": {ObjectChange("coop", "files", "a/b.csv"), "evchange.coop.object.files.YS9iLmNzdg=="},
+		"changes of objects":  {ObjectChanges("coop", "files"), "evchange.coop.object.files.*"},
 		"content":             {ObjectChunks("coop", "files", "X1"), "$O.coop_files.C.X1"},
 		"object":              {ObjectInfo("coop", "files", "a/b.csv"), "$O.coop_files.M.YS9iLmNzdg=="},
 		"objects":             {ObjectInfoFilter("coop", "files"), "$O.coop_files.M.*"},
@@ -182,6 +190,49 @@ func selecting(filters []string, subject string) (out []string) {
 		}
 	}
 	return out
+}
+
+// TestAgain has what was accepted for one trigger keep its place, and what others
+// get as well have one of its own, however often it is put off.
+func TestAgain(t *testing.T) {
+	tests := map[string]struct{ subject, want string }{
+		"event":           {EventSubject("coop", "offers.made"), "evretry.coop.offers.welcome.7"},
+		"change of a key": {KeyChanges("coop", "offers", "a.b"), "evretry.coop.offers.welcome.7"},
+		"change of one":   {ObjectChange("coop", "files", "a.csv"), "evretry.coop.offers.welcome.7"},
+		"call":            {Call(offers, "welcome", "id"), Call(offers, "welcome", "id")},
+		"mail":            {Mail(offers, "id"), Mail(offers, "id")},
+		"queue's message": {QueueMessage("coop", "resize", "id"), QueueMessage("coop", "resize", "id")},
+		"scheduled time":  {Tick(offers, "welcome"), "work.coop.cron.offers.welcome.7"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := Again(test.subject, offers, "welcome", "7")
+			if got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+			if twice := Again(got, offers, "welcome", "7"); twice != got || Unschedule(Schedule(got)) != got {
+				t.Errorf("put off again it is on %q, and from its schedule on %q", twice, Unschedule(Schedule(got)))
+			}
+		})
+	}
+}
+
+func TestIsTick(t *testing.T) {
+	for subject, want := range map[string]bool{
+		Tick(offers, "nightly"):                                true,
+		Again(Tick(offers, "nightly"), offers, "nightly", "7"): true,
+		Schedule(Tick(offers, "nightly")):                      false, // it is not due
+		Clock(offers, "nightly"):                               false,
+		Call(offers, "cron", "7"):                              false,
+		QueueMessage("coop", "cron", "7"):                      false,
+	} {
+		if got := IsTick(subject); got != want {
+			t.Errorf("IsTick(%q) = %v", subject, got)
+		}
+		if _, ok := ParseWork(subject); ok && want {
+			t.Errorf("%q is a call, a mail or a queue's message as well", subject)
+		}
+	}
 }
 
 func TestDueOrPutOff(t *testing.T) {

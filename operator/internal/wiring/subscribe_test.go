@@ -44,6 +44,61 @@ func TestSubscriptions(t *testing.T) {
 	}
 }
 
+func onQueue(name, queue string) v1alpha1.Trigger {
+	return v1alpha1.Trigger{Name: name, Queue: &v1alpha1.QueueSource{Name: queue}}
+}
+
+// TestQueue has a queue's trigger get its messages as events.
+func TestQueue(t *testing.T) {
+	jobs := onQueue("jobs", "resize")
+	jobs.Path, jobs.Paused, jobs.Delivery = "/jobs", true, &v1alpha1.Delivery{Retry: ptr[int32](7), Concurrency: ptr[int32](3)}
+	s := Compile([]v1alpha1.Function{fn("coop/offers", 1, jobs)}, laptop)
+	got := subscription(t, s, "WORK_coop/offers_jobs")
+	if got.Function != namesFunction("coop", "offers") || got.Trigger != "jobs" || got.Queue != "resize" || got.Path != "/jobs" || !got.Paused || got.Held ||
+		!slices.Equal(got.Filters, []string{"work.coop.queue.resize.*"}) || got.Concurrency != 3 || got.Policy.Source != delivery.Event || got.Policy.Retry != 7 {
+		t.Errorf("got %+v", got)
+	}
+	if len(s.Problems) > 0 {
+		t.Errorf("it has the problems %v", s.Problems)
+	}
+}
+
+// TestQueueTaken has the oldest trigger keep a queue; everything else of the
+// others works.
+func TestQueueTaken(t *testing.T) {
+	functions := []v1alpha1.Function{
+		fn("coop/new", 1, onQueue("jobs", "resize"), onQueue("others", "labels"), syncHTTP("h", "GET /x")),
+		fn("coop/old", 2, onQueue("jobs", "resize"), onQueue("again", "resize")),
+		fn("shop/other", 1, onQueue("jobs", "resize")),
+	}
+	for range 2 {
+		slices.Reverse(functions) // their order does not matter
+		s := Compile(functions, laptop)
+		var keys []string
+		for _, sub := range withoutMail(s) {
+			keys = append(keys, sub.Key())
+		}
+		if want := []string{"WORK_coop/new_others", "WORK_coop/old_jobs", "WORK_shop/other_jobs"}; !slices.Equal(keys, want) {
+			t.Errorf("the subscriptions are %q, want %q", keys, want)
+		}
+		var problems []string
+		for _, p := range s.Problems {
+			if p.Reason != v1alpha1.ReasonQueueTaken {
+				t.Errorf("the reason is %s", p.Reason)
+			}
+			problems = append(problems, p.String())
+		}
+		slices.Sort(problems)
+		want := []string{
+			`function coop/new, trigger jobs: queue "resize" is taken by trigger "jobs" of function coop/old, which came first`,
+			`function coop/old, trigger again: queue "resize" is taken by trigger "jobs" of function coop/old, which came first`,
+		}
+		if !slices.Equal(problems, want) || answer(s, "GET coop.localhost/x") != "coop/new h" {
+			t.Errorf("the problems are %q, want %q, and a route answers for %q", problems, want, answer(s, "GET coop.localhost/x"))
+		}
+	}
+}
+
 func withoutMail(s *Snapshot) (out []*Subscription) {
 	for _, sub := range s.Subscriptions {
 		if sub.Policy.Source != delivery.Mail {

@@ -1,0 +1,157 @@
+package contract
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/serviceful/serviceful/operator/internal/testkit/smtpsink"
+)
+
+const (
+	// hostAddress is where the cluster's pods reach this machine (hack/cluster).
+	hostAddress = "198.18.0.1"
+	system      = "serviceful-system"
+)
+
+// TestCluster tests every clause on the cluster that hack/contract or hack/e2e has
+// installed Serviceful on.
+func TestCluster(t *testing.T) {
+	if os.Getenv("CONTRACT_STUB") == "" {
+		t.Skip("there is no cluster to test on: hack/test contract looks for one")
+	}
+	d := newDirector(t, hostAddress)
+	run(t, newCluster(t, d), d)
+}
+
+// cluster is a namespace of its own on the cluster of the current kubeconfig.
+type cluster struct {
+	space    string
+	gateway  string
+	program  string
+	image    string
+	director *director
+	sink     *smtpsink.Sink
+}
+
+var _ target = (*cluster)(nil)
+
+func newCluster(t *testing.T, d *director) *cluster {
+	t.Helper()
+	k := &cluster{space: fmt.Sprintf("%s-%d", namespace, time.Now().UnixNano()), image: os.Getenv("CONTRACT_STUB"), director: d, program: buildCommand(t)}
+	k.gateway = strings.TrimSpace(k.kubectl(t, "", "-n", system, "get", "service", "serviceful-gateway", "-o", "jsonpath={.spec.clusterIP}"))
+	var err error
+	if k.sink, err = smtpsink.New(net.JoinHostPort(hostAddress, "0")); err != nil {
+		t.Fatal(err)
+	}
+	k.kubectl(t, "", "-n", system, "patch", "deployment", "serviceful-dispatcher", "--type=json",
+		`-p=[{"op":"add","path":"/spec/template/spec/containers/0/args","value":["--smtp=`+k.sink.Addr()+`"]}]`)
+	k.rolledOut(t)
+	k.kubectl(t, "", "create", "namespace", k.space)
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, args := range [][]string{{"-n", k.space, "get", "functions,pods", "-o", "wide"}, {"-n", system, "logs", "--tail=40", "-l", "app.kubernetes.io/part-of=serviceful", "--prefix"}} {
+				out, err := exec.Command("kubectl", args...).CombinedOutput()
+				t.Logf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
+			}
+		}
+		k.kubectl(t, "", "delete", "namespace", k.space, "--wait=false")
+	})
+	return k
+}
+
+func (k *cluster) name() string { return "cluster" }
+func (k *cluster) ns() string   { return k.space }
+func (k *cluster) door() string { return "http://" + k.gateway }
+
+func (k *cluster) kubectl(t *testing.T, input string, args ...string) string {
+	t.Helper()
+	out, err := k.tryKubectl(t, input, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func (k *cluster) tryKubectl(t *testing.T, input string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "kubectl", args...)
+	cmd.Stdin = strings.NewReader(input)
+	var out, failure bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &failure
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, failure.String())
+	}
+	return out.String(), nil
+}
+
+func (k *cluster) manifest(f function) string {
+	return f.manifest(k.space, k.image, "", "DIRECTOR="+k.director.url)
+}
+
+func (k *cluster) apply(t *testing.T, ready bool, functions ...function) {
+	t.Helper()
+	var all strings.Builder
+	for _, f := range functions {
+		all.WriteString("---\n" + k.manifest(f))
+	}
+	k.kubectl(t, all.String(), "apply", "-f", "-")
+	for _, f := range functions {
+		if ready {
+			k.kubectl(t, "", "-n", k.space, "wait", "--for=condition=Ready", "--timeout=230s", "function/"+f.name)
+		}
+	}
+}
+
+func (k *cluster) remove(t *testing.T, name string) {
+	t.Helper()
+	k.kubectl(t, "", "-n", k.space, "delete", "function", name, "--timeout=230s")
+}
+
+func (k *cluster) refuse(t *testing.T, f function) string {
+	t.Helper()
+	if _, err := k.tryKubectl(t, k.manifest(f), "apply", "--dry-run=server", "-f", "-"); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+func (k *cluster) problem(t *testing.T, name string) string {
+	t.Helper()
+	return k.kubectl(t, "", "-n", k.space, "get", "function", name, "-o", "jsonpath={.status.triggers}{.status.conditions}")
+}
+
+func (k *cluster) mails(*testing.T) (out []string) {
+	for _, m := range k.sink.Messages() {
+		out = append(out, fmt.Sprintf("%+v", m))
+	}
+	return out
+}
+
+// crash kills the data plane without asking it.
+func (k *cluster) crash(t *testing.T) {
+	t.Helper()
+	k.kubectl(t, "", "-n", system, "delete", "pod", "--force", "--grace-period=0", "-l", "app.kubernetes.io/part-of=serviceful,app.kubernetes.io/name in (dispatcher,gateway)")
+	k.rolledOut(t)
+}
+
+func (k *cluster) rolledOut(t *testing.T) {
+	t.Helper()
+	k.kubectl(t, "", "-n", system, "rollout", "status", "--timeout=230s", "deployment/serviceful-dispatcher", "deployment/serviceful-gateway")
+}
+
+func (k *cluster) command(t *testing.T, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, k.program, args...)
+	cmd.Dir = t.TempDir() // where no data folder is
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
