@@ -22,6 +22,8 @@
 //	                   before. No yardstick: the target is a time.
 //	start              `serviceful dev` on the reference functions, already built, from its start until GET /readyz is 200; and its
 //	                   resident memory once it sat idle with the functions at zero.
+//	import             A CSV of 50,000 offers, from the PUT until all are in the catalogue; and how the memory of the function grew
+//	                   from a file of 5,000.
 //	compile            wiring.Compile of 10,000 functions with 3 triggers each. Yardstick: its time for each of 1,000 functions.
 //
 // The set "cluster" needs the cluster of hack/cluster; ./hack/bench/run installs Serviceful on it first:
@@ -74,6 +76,7 @@ var benchmarks = []benchmark{
 	{"cold", "the first call to a function at zero", "", coldCall},
 	{"schedules", "calls of schedules, 10,000 of them held", "", schedules},
 	{"start", "serviceful dev from start to ready, and its idle memory", "", startAndMemory},
+	{"import", "50,000 offers from a file", "", importOffers},
 	{"compile", "wiring 10,000 functions", "", compile},
 	{"cluster-cold", "the first call to a function at zero in the cluster", clusterSet, clusterCold},
 	{"cluster-many", "100 functions in the cluster, and the programs' idle memory", clusterSet, clusterMany},
