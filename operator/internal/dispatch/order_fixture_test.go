@@ -164,7 +164,11 @@ func newGate() *gate {
 func (g *gate) shut() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.opened = make(chan struct{})
+	select {
+	case <-g.opened:
+		g.opened = make(chan struct{})
+	default: // it is shut, and some wait for that one
+	}
 }
 
 func (g *gate) open() {
