@@ -111,7 +111,7 @@ func TestBadInput(t *testing.T) {
 
 func longBody(t *testing.T) *http.Request {
 	event := joined
-	event.Data = strings.Repeat("x", 64<<10)
+	event.Data = strings.Repeat("x", 2<<20)
 	return servicefultest.Delivery(t, "/events/joined", event)
 }
 

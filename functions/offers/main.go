@@ -1,8 +1,8 @@
-// Command offers is a function: it keeps the catalogue of offers, gives the welcome offers to each new member, and lets a member
-// redeem each offer once.
+// Command offers is a function: it keeps the catalogue of offers, loads it from files, gives the welcome offers to each new member,
+// lets a member redeem each offer once, and ends every night what has expired.
 //
-// It owns the bucket "offers", which holds member numbers and no personal data, and says in events what was allocated and what was
-// redeemed. It never asks membership: the events tell it who joined and who left.
+// It owns the bucket "offers", which holds member numbers and no personal data, and the store "catalogue". It says in events what was
+// allocated, redeemed, expired and loaded. It never asks membership: the events tell it who joined and who left.
 package main
 
 import (

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"strconv"
 )
 
 // maxTries bounds RetryConflicts: every miss means that somebody else's write went through.
@@ -69,31 +70,46 @@ func (b *Bucket) Delete(ctx context.Context, key string, revision Revision) erro
 // Keys yields the keys below prefix, which ends at a dot, in no particular order. It asks page by page and ends at the first error.
 func (b *Bucket) Keys(ctx context.Context, prefix string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		query := url.Values{"prefix": {prefix}}
-		for {
-			var page struct {
-				Keys []string `json:"keys"`
-				Next string   `json:"next"`
-			}
-			_, body, err := b.client.call(ctx, http.MethodGet, b.url+"?"+query.Encode(), nil, nil)
-			if err == nil {
-				err = json.Unmarshal(body, &page)
-			}
+		for after := ""; ; {
+			keys, next, err := b.Page(ctx, prefix, maxPage, after)
 			if err != nil {
-				yield("", fmt.Errorf("listing keys: %w", err))
+				yield("", err)
 				return
 			}
-			for _, key := range page.Keys {
+			for _, key := range keys {
 				if !yield(key, nil) {
 					return
 				}
 			}
-			if page.Next == "" {
+			if after = next; next == "" {
 				return
 			}
-			query.Set("after", page.Next)
 		}
 	}
+}
+
+// maxPage is the most keys that the services put in one page.
+const maxPage = 10_000
+
+// Page is at most limit keys below prefix, 1 to 10,000, in no particular order, from the place that after marks: "" for the first
+// page, and then what the page before gave as next, which is "" for the last one.
+func (b *Bucket) Page(ctx context.Context, prefix string, limit int, after string) (keys []string, next string, err error) {
+	query := url.Values{"prefix": {prefix}, "limit": {strconv.Itoa(limit)}}
+	if after != "" {
+		query.Set("after", after)
+	}
+	_, body, err := b.client.call(ctx, http.MethodGet, b.url+"?"+query.Encode(), nil, nil)
+	if err != nil {
+		return nil, "", fmt.Errorf("listing keys: %w", err)
+	}
+	var page struct {
+		Keys []string `json:"keys"`
+		Next string   `json:"next"`
+	}
+	if err := json.Unmarshal(body, &page); err != nil {
+		return nil, "", fmt.Errorf("decoding a page of keys: %w", err)
+	}
+	return page.Keys, page.Next, nil
 }
 
 // CreateOrGet stores value under a key that is not there yet, or else returns the value that is there; with its revision either way.

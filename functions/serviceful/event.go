@@ -76,7 +76,7 @@ func ReadEvent(r *http.Request, data any) (Event, error) {
 			return Event{}, NewProblem(http.StatusBadRequest, "the event's time is not an RFC 3339 time")
 		}
 	}
-	return event, ReadJSON(r, data)
+	return event, readJSON(r, data, maxEvent)
 }
 
 // encode sets the headers of the events, one in binary mode and more as a batch, and returns the body.

@@ -8,14 +8,16 @@ import (
 	"net/http"
 )
 
-const maxBody = 64 << 10 // bytes of a request that a function reads
+const (
+	maxBody  = 64 << 10 // bytes of a request that ReadJSON reads
+	maxEvent = 2 << 20  // bytes of an event's data; the platform stores no more
+)
 
 // Handle makes an http.Handler of a function that returns what went wrong, before it has written anything. A *Problem is the
 // answer as it is. Any other error is 503, so that the platform delivers again or the caller repeats; it is logged, and told only
-// as far as the services' own words go. A body of more than 64 KiB is 413.
+// as far as the services' own words go.
 func Handle(handle func(http.ResponseWriter, *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		err := handle(w, r.WithContext(withCause(r)))
 		if err == nil {
 			return
@@ -38,9 +40,12 @@ func NotFound(http.ResponseWriter, *http.Request) error {
 	return NewProblem(http.StatusNotFound, "there is nothing at this path for this method")
 }
 
-// ReadJSON decodes the request's body, one JSON value, into value. What is none is a 400 *Problem, and 413 when it is too long.
-func ReadJSON(r *http.Request, value any) error {
-	body, err := io.ReadAll(r.Body)
+// ReadJSON decodes the request's body, one JSON value of at most 64 KiB, into value. What is none is a 400 *Problem, and 413 when it
+// is too long.
+func ReadJSON(r *http.Request, value any) error { return readJSON(r, value, maxBody) }
+
+func readJSON(r *http.Request, value any, limit int64) error {
+	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, limit))
 	if tooLong, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return NewProblem(http.StatusRequestEntityTooLarge, "the body is longer than %d bytes", tooLong.Limit)
 	}

@@ -13,7 +13,7 @@ import (
 
 const (
 	batchedType = "bench.batched.v1" // the sink gets it 100 in a call
-	burst       = 20_000             // events of one turn
+	burst       = 10_000             // events of one turn
 	published   = 500                // of these, in one request
 )
 

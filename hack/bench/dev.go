@@ -19,6 +19,10 @@ import (
 // patience bounds every wait for something that should come at once.
 const patience = 30 * time.Second
 
+// readyWithin bounds the start of a system of any size: ten thousand triggers take
+// their time to be laid out.
+const readyWithin = 5 * time.Minute
+
 // workshop is where the benchmarks build and keep their data.
 type workshop struct {
 	dir    string
@@ -37,6 +41,9 @@ func newWorkshop(parent, binary string) (*workshop, error) {
 		Transport: &http.Transport{MaxIdleConnsPerHost: 256, DisableCompression: true},
 	}}, nil
 }
+
+// ledger is the file that the function of that name writes.
+func (w *workshop) ledger() string { return filepath.Join(w.dir, "ledger") }
 
 func (w *workshop) clear() error { return os.RemoveAll(w.dir) }
 
@@ -63,8 +70,8 @@ type dev struct {
 }
 
 // start runs `serviceful dev` on a folder of functions until stop, with the
-// benchmark's data, and returns when it is ready.
-func (w *workshop) start(ctx context.Context, functions string) (*dev, error) {
+// benchmark's data and more flags, and returns when it is ready.
+func (w *workshop) start(ctx context.Context, functions string, flags ...string) (*dev, error) {
 	if err := w.build(ctx); err != nil {
 		return nil, err
 	}
@@ -75,7 +82,9 @@ func (w *workshop) start(ctx context.Context, functions string) (*dev, error) {
 	d := &dev{gateway: "http://" + ports[0], services: "http://" + ports[1], data: w.data}
 	var output bytes.Buffer // read only once the process has ended
 	running, cancel := context.WithCancelCause(ctx)
-	cmd := exec.CommandContext(running, w.binary, "dev", "-f", functions, "--listen", ports[0], "--services", ports[1], "--data", d.data)
+	args := []string{"dev", "-f", functions, "--listen", ports[0], "--services", ports[1], "--data", d.data}
+	cmd := exec.CommandContext(running, w.binary, append(args, flags...)...)
+	cmd.Env = append(os.Environ(), "LEDGER="+w.ledger()) // for a function that asks for it
 	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt is passed on, once
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
@@ -95,7 +104,7 @@ func (w *workshop) start(ctx context.Context, functions string) (*dev, error) {
 		cancel(nil)
 		<-ended
 	}
-	err = poll(running, 5*time.Millisecond, 2*patience, func() bool { return get(running, w.client, d.services+"/readyz") == nil })
+	err = poll(running, 5*time.Millisecond, readyWithin, func() bool { return get(running, w.client, d.services+"/readyz") == nil })
 	d.took = time.Since(began)
 	if err != nil {
 		d.stop()

@@ -46,6 +46,24 @@ func saturate(ctx context.Context, senders int, d time.Duration, call func(conte
 	return flat, context.Cause(ctx)
 }
 
+// sendAll has senders make count calls, numbered from 0. The first error ends it.
+func sendAll(ctx context.Context, senders, count int, call func(ctx context.Context, n int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var all sync.WaitGroup
+	for sender := range senders {
+		all.Go(func() {
+			for n := sender; n < count && ctx.Err() == nil; n += senders {
+				if err := call(ctx, n); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	return context.Cause(ctx)
+}
+
 // keepPace begins call perSecond times a second for d, each in a goroutine of its
 // own, so that a slow one delays no other. It returns how many it began.
 func keepPace(ctx context.Context, perSecond int, d time.Duration, call func(context.Context) error) (int, error) {
@@ -119,11 +137,7 @@ func (i instance) await(ctx context.Context, client *http.Client, n int) (arrive
 		failed error
 	)
 	err := poll(ctx, 20*time.Millisecond, patience, func() bool {
-		var some arrived
-		r, err := http.NewRequestWithContext(ctx, http.MethodPost, i.url+"/drain", http.NoBody)
-		if err == nil {
-			err = do(client, r, &some)
-		}
+		some, err := i.arrivals(ctx, client)
 		failed = err
 		all.Last = max(all.Last, some.Last)
 		all.Latencies = append(all.Latencies, some.Latencies...)
@@ -136,6 +150,15 @@ func (i instance) await(ctx context.Context, client *http.Client, n int) (arrive
 		return all, fmt.Errorf("%d events became %d: the numbers mean nothing", n, len(all.Latencies))
 	}
 	return all, nil
+}
+
+// arrivals are what arrived since they were asked for last.
+func (i instance) arrivals(ctx context.Context, client *http.Client) (some arrived, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, i.url+"/drain", http.NoBody)
+	if err == nil {
+		err = do(client, r, &some)
+	}
+	return some, err
 }
 
 func get(ctx context.Context, client *http.Client, url string) error {

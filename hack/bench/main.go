@@ -8,26 +8,35 @@
 //	                   Yardstick: the same senders POST the same requests to that same process, with nothing between.
 //	events-latency     The same path at 500 events/s, sent on schedule whatever came of earlier ones: from before the POST is
 //	                   sent until the function has the event. The yardstick, the same sent directly, shows how quiet the machine is.
-//	events-batched     20,000 events, stored by JetStream on disk while a trivial function holds its answers, are delivered to it up to
+//	events-batched     10,000 events, stored by JetStream on disk while a trivial function holds its answers, are delivered to it up to
 //	                   100 in a call. The rate from its release to the last arrival. Yardstick: as many events, one in a call.
+//	events-ordered     10,000 events of 1,000 keys, each with 1 ms of work, 128 at once. Yardstick: the same without order.
+//	                   Then 200,000 more while the function is killed every second; how many calls began out of order.
+//	long               10,000 asynchronous calls that take longer than a message may be without a sign of life, 200 at once, to a function
+//	                   that was at zero: how many were made twice. Then 2,000 while it is killed every 3 s.
 //	sync               GET through the gateway to a warm function: the rate of 64 senders, and the median that one sender waits longer.
 //	                   Yardstick: the same calls made directly.
 //	cold               The first call to a function at zero, after its process was killed.
 //	                   Yardstick: starting the same binary and connecting to its port every millisecond until it listens.
+//	schedules          10,000 schedules are held and 45 of them are due each second: from a time to the function's having it, never
+//	                   before. No yardstick: the target is a time.
 //	start              `serviceful dev` on the reference functions, already built, from its start until GET /readyz is 200; and its
 //	                   resident memory once it sat idle with the functions at zero.
+//	import             A CSV of 50,000 offers, from the PUT until all are in the catalogue; and how the memory of the function grew
+//	                   from a file of 5,000.
 //	compile            wiring.Compile of 10,000 functions with 3 triggers each. Yardstick: its time for each of 1,000 functions.
 //
 // The set "cluster" needs the cluster of hack/cluster; ./hack/bench/run installs Serviceful on it first:
 //
-//	cluster-cold       The first call through the gateway to a function at zero.
+//	cluster-cold       The first call through the gateway to a function at zero, of one that uses no services and of one that does.
 //	                   Yardstick: a bare pod of the same image, from its creation to its first answer.
 //	cluster-many       From `kubectl apply` of 100 functions until all are ready; and the resident memory of the three programs once
 //	                   these sat idle at zero. Yardstick: 100 plain Knative Services of the same image with the same settings.
 //	cluster-events     events-throughput in the cluster, from this machine. Yardstick: the laptop's, of the same senders.
 //
 // Yardstick and measurement take turns, and the medians of their turns are
-// compared. Each benchmark takes at most a minute, in the cluster several. It prints a line for each
+// compared. Each benchmark takes at most a minute, those
+// of order and of long calls and in the cluster several. It prints a line for each
 // number: what, ours, the yardstick's, the ratio or value that counts, the target, and met or MISSED. A missed target fails
 // the run only with -require.
 //
@@ -61,9 +70,13 @@ var benchmarks = []benchmark{
 	{"events-throughput", "events end to end, saturated", "", eventsThroughput},
 	{"events-latency", "events end to end at 500/s", "", eventsLatency},
 	{"events-batched", "events in calls of 100 against one in a call", "", eventsBatched},
+	{"events-ordered", "events in the order of their keys against unordered ones", "", eventsOrdered},
+	{"long", "calls that take longer than a message's lease", "", longMessages},
 	{"sync", "a sync call to a warm function", "", syncCalls},
 	{"cold", "the first call to a function at zero", "", coldCall},
+	{"schedules", "calls of schedules, 10,000 of them held", "", schedules},
 	{"start", "serviceful dev from start to ready, and its idle memory", "", startAndMemory},
+	{"import", "50,000 offers from a file", "", importOffers},
 	{"compile", "wiring 10,000 functions", "", compile},
 	{"cluster-cold", "the first call to a function at zero in the cluster", clusterSet, clusterCold},
 	{"cluster-many", "100 functions in the cluster, and the programs' idle memory", clusterSet, clusterMany},

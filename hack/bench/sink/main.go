@@ -43,6 +43,7 @@ func (s *sink) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /events", s.receive)
 	mux.HandleFunc("POST /batches", s.receiveBatch)
+	mux.HandleFunc("POST /scheduled", s.scheduled)
 	mux.HandleFunc("POST /drain", s.drain)
 	mux.HandleFunc("POST /hold", func(http.ResponseWriter, *http.Request) { s.gate.Lock() })
 	mux.HandleFunc("POST /release", func(http.ResponseWriter, *http.Request) { s.gate.Unlock() })
@@ -59,7 +60,7 @@ func (s *sink) receive(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the data must begin with the send time in 8 bytes", http.StatusBadRequest)
 		return
 	}
-	s.note(data)
+	s.note(int64(binary.BigEndian.Uint64(data)))
 	w.WriteHeader(http.StatusNoContent)
 }
 
@@ -77,19 +78,31 @@ func (s *sink) receiveBatch(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, "the data must begin with the send time in 8 bytes", http.StatusBadRequest)
 			return
 		}
-		s.note(e.Data)
+		s.note(int64(binary.BigEndian.Uint64(e.Data)))
 	}
 	w.WriteHeader(http.StatusNoContent)
 }
 
-func (s *sink) note(data []byte) {
+// scheduled notes a time of a schedule, as sent when it was due.
+func (s *sink) scheduled(w http.ResponseWriter, r *http.Request) {
+	due, err := time.Parse(time.RFC3339, r.Header.Get("Ce-Time"))
+	if err != nil {
+		http.Error(w, "the event needs a time", http.StatusBadRequest)
+		return
+	}
+	s.note(due.UnixNano())
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// note notes what was sent at a time, in nanoseconds since 1970.
+func (s *sink) note(sent int64) {
 	s.gate.RLock()
 	defer s.gate.RUnlock()
 	now := time.Now().UnixNano()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.arrived.Last = now
-	s.arrived.Latencies = append(s.arrived.Latencies, now-int64(binary.BigEndian.Uint64(data)))
+	s.arrived.Latencies = append(s.arrived.Latencies, now-sent)
 }
 
 // drain answers what arrived, and forgets it.

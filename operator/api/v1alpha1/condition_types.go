@@ -22,7 +22,7 @@ const (
 	// status.triggers carries the same reasons, one trigger each.
 	//
 	// Reasons for True: Ready. For False: RouteTaken, InvalidRoute, QueueTaken,
-	// InvalidFilter, ConsumerLimit, EventsAtRisk. For Unknown: Reconciling.
+	// InvalidFilter, InvalidSchedule, ConsumerLimit, EventsAtRisk. For Unknown: Reconciling.
 	ConditionTriggersReady = "TriggersReady"
 
 	// ConditionBindingsReady says whether every bound service can be used.
@@ -64,6 +64,9 @@ const (
 	ReasonQueueTaken = "QueueTaken"
 	// ReasonInvalidFilter is used when an event filter cannot be compiled.
 	ReasonInvalidFilter = "InvalidFilter"
+	// ReasonInvalidSchedule is used when a schedule's cron cannot be read or never
+	// fires, or its time zone is unknown.
+	ReasonInvalidSchedule = "InvalidSchedule"
 	// ReasonInvalidStart is used when a startFrom is a day that there is not.
 	ReasonInvalidStart = "InvalidStart"
 	// ReasonPaused is used for a trigger that is paused: it is as it should be, and

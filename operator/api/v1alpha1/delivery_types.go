@@ -77,11 +77,13 @@ type Delivery struct {
 	// event has a call of its own.
 	// +optional
 	Batch *Batch `json:"batch,omitempty"`
-	// OrderBy is a CloudEvents attribute: events with equal values are called
-	// one at a time, in the log's order. Unset: no order. Not supported yet.
+	// OrderBy is a CloudEvents attribute, such as subject or partitionkey: events
+	// with equal values are called one at a time, in the log's order, and one that
+	// fails blocks its own value only. An event without the attribute is its own
+	// value. Not for http and schedule triggers. Unset: no order.
 	// +optional
 	// +kubebuilder:validation:MaxLength=20
-	// +kubebuilder:validation:XValidation:rule="false",message="delivery.orderBy is not supported yet"
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r"^[a-z0-9]{1,20}$")`,message="must be the name of a CloudEvents attribute: 1 to 20 lower-case letters and digits, such as subject"
 	OrderBy *string `json:"orderBy,omitempty"`
 	// StartFrom is where a new trigger starts in the event log: with what comes from
 	// now on (New), with all that the log has (All; it keeps 7 days, and the changes

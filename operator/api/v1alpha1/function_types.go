@@ -232,7 +232,8 @@ type TriggerStatus struct {
 	// repeated among them.
 	// +optional
 	Pending int64 `json:"pending,omitempty"`
-	// InFlight is the number of messages that are being called.
+	// InFlight is the number of messages that are being called; with orderBy at
+	// most concurrency: what its dispatcher holds beyond counts as pending.
 	// +optional
 	InFlight int64 `json:"inFlight,omitempty"`
 	// Dead is the number of dead letters of this trigger.

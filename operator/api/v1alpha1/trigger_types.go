@@ -7,8 +7,11 @@ package v1alpha1
 // +kubebuilder:validation:XValidation:rule="!has(self.http) || !has(self.path)",message="an http trigger gets the caller's own path: write spec.triggers[].http.path only",fieldPath=".path"
 // +kubebuilder:validation:XValidation:rule="!has(self.http) || self.http.async || !has(self.delivery)",message="a synchronous http trigger has no delivery, because nothing is retried: set http.async to true or remove delivery",fieldPath=".delivery"
 // +kubebuilder:validation:XValidation:rule="!has(self.http) || !has(self.delivery) || !has(self.delivery.batch)",message="the calls of an http trigger are its callers' requests, and cannot share one: remove batch",fieldPath=".delivery.batch"
+// +kubebuilder:validation:XValidation:rule="!has(self.http) && !has(self.schedule) || !has(self.delivery) || !has(self.delivery.orderBy)",message="only events have an attribute to be ordered by, and the calls of http and schedule triggers have not: remove orderBy",fieldPath=".delivery.orderBy"
 // +kubebuilder:validation:XValidation:rule="has(self.event) || has(self.keyValue) || has(self.object) || !has(self.delivery) || !has(self.delivery.startFrom)",message="only an event, keyValue or object trigger has a log to start from: remove startFrom",fieldPath=".delivery.startFrom"
 // +kubebuilder:validation:XValidation:rule="!(has(self.event) || has(self.keyValue) || has(self.object)) || !(has(oldSelf.event) || has(oldSelf.keyValue) || has(oldSelf.object)) || (has(self.delivery) && has(self.delivery.startFrom) ? self.delivery.startFrom : 'New') == (has(oldSelf.delivery) && has(oldSelf.delivery.startFrom) ? oldSelf.delivery.startFrom : 'New')",message="startFrom is where a new trigger starts and cannot be changed: give the trigger another name",fieldPath=".delivery"
+// +kubebuilder:validation:XValidation:rule="!has(self.schedule) || !has(self.delivery) || !has(self.delivery.batch)",message="a schedule has a call for each of its times: remove batch",fieldPath=".delivery.batch"
+// +kubebuilder:validation:XValidation:rule="!has(self.schedule) || self.schedule.overlap || !has(self.delivery) || !has(self.delivery.concurrency)",message="without overlap a schedule's calls are made one at a time: set schedule.overlap to true or remove concurrency",fieldPath=".delivery.concurrency"
 type Trigger struct {
 	// Name of the trigger, unique in the Function.
 	// +required
@@ -35,9 +38,8 @@ type Trigger struct {
 	// Event calls the function for events of the namespace's event log.
 	// +optional
 	Event *EventSource `json:"event,omitempty"`
-	// Schedule calls the function at given times. Not supported yet.
+	// Schedule calls the function at given times.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="false",message="schedule triggers are not supported yet"
 	Schedule *ScheduleSource `json:"schedule,omitempty"`
 	// Object calls the function for changes in an object store, which is made if
 	// it is not there.
@@ -110,35 +112,46 @@ type EventSource struct {
 	Filters []Filter `json:"filters,omitempty"`
 }
 
-// MissedPolicy says what happens to times that passed while nothing could fire.
+// MissedPolicy says what happens to times whose call could not begin within a
+// minute.
 //
 // +kubebuilder:validation:Enum=Once;Skip
 type MissedPolicy string
 
 const (
-	// MissedOnce makes one call for all times that were missed.
+	// MissedOnce makes one call, for the latest of the times that were missed.
 	MissedOnce MissedPolicy = "Once"
 	// MissedSkip makes no call for times that were missed.
 	MissedSkip MissedPolicy = "Skip"
 )
 
 // ScheduleSource is a clock.
+//
+// +kubebuilder:validation:XValidation:rule=`!has(self.timeZone) || !self.cron.startsWith("@every ")`,message="@every counts from when it was set, whatever a clock shows: remove timeZone",fieldPath=".timeZone"
 type ScheduleSource struct {
-	// Cron is a five-field cron expression: minute, hour, day of month, month, day of week.
+	// Cron is five fields (minute, hour, day of month, month, day of week), six
+	// with the second first, or "@every" and an interval from 1s to 8760h. Sunday
+	// is 0; a day counts when either of two given day fields says so.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=100
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r"^(@every ([0-9]{1,6}([.][0-9]{1,9})?(ms|s|m|h))+|([0-9A-Za-z*?][0-9A-Za-z*?,/-]* +){4,5}[0-9A-Za-z*?][0-9A-Za-z*?,/-]*)$")`,message="must be five cron fields (minute, hour, day of month, month, day of week), six with the second first, or @every and a duration: '30 2 * * *', '@every 90s'"
+	// +kubebuilder:validation:XValidation:rule=`!self.matches(r"^@every ([0-9]{1,6}([.][0-9]{1,9})?(ms|s|m|h))+$") || duration(self.substring(7)) >= duration("1s") && duration(self.substring(7)) <= duration("8760h")`,message="an interval must be from 1s to 8760h"
 	Cron string `json:"cron"`
 	// TimeZone is the IANA name of the zone that cron is read in. Unset: UTC.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z][A-Za-z0-9_+-]*){0,2}$") && self != "Local"`,message="must be an IANA time zone such as Europe/London"
 	TimeZone string `json:"timeZone,omitempty"`
-	// Missed says what happens to times that passed while nothing could fire.
+	// Missed says what happens to times whose call could not begin within a minute.
 	// +optional
 	// +kubebuilder:default=Once
 	Missed MissedPolicy `json:"missed,omitempty"`
-	// Overlap allows a call to start while the one before still runs.
+	// Overlap allows a call to start while the one before still runs; they are as
+	// many at once as delivery.concurrency says.
 	// +optional
+	// +kubebuilder:default=false
 	Overlap bool `json:"overlap,omitempty"`
 }
 

@@ -69,7 +69,7 @@ func run(ctx context.Context, o options) error {
 	defer probes.Close()
 	keeper := plane.Metrics.Keeper(plane.Bus)
 	d, err := dispatch.New(dispatch.Config{
-		Source: plane.Bus, Keeper: keeper, Events: keeper, Changes: keeper, World: plane.World, Mailer: mailer, Snapshot: plane.Snapshot,
+		Source: plane.Bus, Claims: plane.Bus, Keeper: keeper, Clocks: plane.Bus, Events: keeper, Changes: keeper, World: plane.World, Mailer: mailer, Snapshot: plane.Snapshot,
 		Grace: o.grace, Meter: plane.Metrics.Dispatcher(), Logger: plane.Log,
 	})
 	if err != nil {

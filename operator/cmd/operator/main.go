@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -55,6 +56,10 @@ $KUBECONFIG.`,
 	return cmd
 }
 
+// gcPercent keeps the heap small: the operator mostly waits, and what it collects
+// more often costs it little.
+const gcPercent = 50
+
 // connectTimeout bounds the wait for NATS at the start; then whoever started the
 // program is told, and starts it again.
 const connectTimeout = time.Minute
@@ -65,6 +70,9 @@ const connectTimeout = time.Minute
 func run(ctx context.Context, o options) error {
 	if err := o.validate(); err != nil {
 		return err
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
 	}
 	log := o.logger()
 	kube, err := config.GetConfig()

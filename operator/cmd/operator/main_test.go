@@ -4,23 +4,20 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	duckv1 "knative.dev/pkg/apis/duck/v1"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	"github.com/serviceful/serviceful/operator/api/v1alpha1"
 	"github.com/serviceful/serviceful/operator/internal/controller"
@@ -66,8 +63,22 @@ func TestKnativeIsMissing(t *testing.T) {
 
 const home = "serviceful-system"
 
-// TestRun runs the program as it runs in a cluster: as a user with the generated
-// rights and no others, with a lease, until it is told to end.
+// files say what the operator may do in a cluster.
+var files = []string{"../../../config/operator/account.yaml", "../../../config/rbac/operator_role.yaml"}
+
+// unasked are rights that the API server looks for by itself, or that take more
+// time to be used than a test has.
+var unasked = map[string]string{
+	"create services.serving.knative.dev":        "an apply that makes an object takes it",
+	"create serviceaccounts":                     "an apply that makes an object takes it",
+	"update functions/finalizers.serviceful.dev": "an admission plugin asks it of whoever makes a Function the owner",
+	"patch events.events.k8s.io":                 "an event that comes again is counted",
+	"patch events":                               "an event of the lease that comes again is counted",
+}
+
+// TestRun runs the program as it runs in a cluster: as its account with the rights
+// that this has and no others, with a lease, until it is told to end. It uses all
+// of them.
 func TestRun(t *testing.T) {
 	kube := admin(t)
 	for _, o := range []client.Object{
@@ -78,8 +89,9 @@ func TestRun(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	grant(t, kube, "operator")
-	t.Setenv("KUBECONFIG", kubeconfig(t, "operator"))
+	kubetest.Create(t, kube, home, files...)
+	gate := kubetest.NewGate(t)
+	t.Setenv("KUBECONFIG", gate.Kubeconfig(t, kube, home, "serviceful-operator"))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	probes, metrics := loopback.Address(t), loopback.Address(t)
@@ -120,6 +132,14 @@ func TestRun(t *testing.T) {
 		scraped, _ := io.ReadAll(resp.Body)
 		return strings.Contains(string(scraped), `serviceful_functions{ready="Unknown"} `) && strings.Contains(string(scraped), "workqueue_depth")
 	})
+	service.Status.LatestReadyRevisionName, service.Status.ObservedGeneration = "offers-00001", service.Generation
+	service.Status.Conditions = duckv1.Conditions{{Type: servingv1.ServiceConditionReady, Status: corev1.ConditionTrue}}
+	if err := kube.Status().Update(t.Context(), service); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "what runs is looked at, and told", ended, func() bool {
+		return gate.Asked().HasAll("get revisions.serving.knative.dev", "create events.events.k8s.io")
+	})
 	if err := kube.Delete(t.Context(), fn); err != nil {
 		t.Fatal(err)
 	}
@@ -128,6 +148,7 @@ func TestRun(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("it ended with %v", err)
 	}
+	gate.CheckRights(t, unasked, files...)
 }
 
 func eventually(t *testing.T, what string, ended chan error, done func() bool) {
@@ -147,7 +168,7 @@ func eventually(t *testing.T, what string, ended chan error, done func() bool) {
 func admin(t *testing.T) client.Client {
 	t.Helper()
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{controller.AddToScheme, rbacv1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{controller.AddToScheme, rbacv1.AddToScheme, authenticationv1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
 		}
@@ -157,51 +178,4 @@ func admin(t *testing.T) client.Client {
 		t.Fatal(err)
 	}
 	return c
-}
-
-// grant gives a user what config/rbac gives the operator.
-func grant(t *testing.T, kube client.Client, user string) {
-	t.Helper()
-	file, err := os.ReadFile("../../../config/rbac/operator_role.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	everywhere, here := &rbacv1.ClusterRole{}, &rbacv1.Role{}
-	documents := strings.Split(strings.TrimPrefix(string(file), "---\n"), "\n---\n")
-	for i, into := range []any{everywhere, here} {
-		if err := yaml.UnmarshalStrict([]byte(documents[i]), into); err != nil {
-			t.Fatal(err)
-		}
-	}
-	who := []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: user}}
-	for _, o := range []client.Object{
-		everywhere, here,
-		&rbacv1.ClusterRoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: everywhere.Name}, Subjects: who,
-			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: everywhere.Name},
-		},
-		&rbacv1.RoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Namespace: here.Namespace, Name: here.Name}, Subjects: who,
-			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: here.Name},
-		},
-	} {
-		if err := kube.Create(t.Context(), o); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-func kubeconfig(t *testing.T, user string) string {
-	t.Helper()
-	as := kubetest.User(t, user)
-	file := filepath.Join(t.TempDir(), "kubeconfig")
-	err := clientcmd.WriteToFile(clientcmdapi.Config{
-		CurrentContext: "test", Contexts: map[string]*clientcmdapi.Context{"test": {Cluster: "test", AuthInfo: "test"}},
-		Clusters:  map[string]*clientcmdapi.Cluster{"test": {Server: as.Host, CertificateAuthorityData: as.CAData}},
-		AuthInfos: map[string]*clientcmdapi.AuthInfo{"test": {ClientCertificateData: as.CertData, ClientKeyData: as.KeyData}},
-	}, file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return file
 }

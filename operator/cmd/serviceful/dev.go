@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"github.com/serviceful/serviceful/operator/internal/bus"
 	"github.com/serviceful/serviceful/operator/internal/gateway"
 	"github.com/serviceful/serviceful/operator/internal/local/process"
 )
@@ -30,6 +31,7 @@ type devOptions struct {
 	maxAsync size
 	maxStore size
 	start    time.Duration
+	ackWait  time.Duration
 	gone     time.Duration // how long what is gone from the manifests may come back
 	noWatch  bool
 	verbose  bool
@@ -77,6 +79,7 @@ Data is kept in the data folder and found again at the next start.`,
 	f.Var(&o.maxAsync, "max-async-body", "largest body of an asynchronous request, an event, a mail or a value; at most 4Mi")
 	f.Var(&o.maxStore, "max-store", "most that events, calls and keys may take on disk; 0: three quarters of what is free")
 	f.DurationVar(&o.start, "start-timeout", process.DefaultStart, "how long a function may take until it listens on $PORT")
+	f.DurationVar(&o.ackWait, "ack-wait", bus.AckWait, "how long a message may be without a sign of life of the dispatcher before it is delivered again")
 	f.BoolVar(&o.noWatch, "no-watch", false, "do not rebuild and restart what changes")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log every delivery")
 	return cmd
@@ -103,6 +106,8 @@ func (o *devOptions) validate() error {
 		return errors.New("--max-store must not be less than 0")
 	case o.start <= 0:
 		return errors.New("--start-timeout must be more than 0")
+	case o.ackWait < time.Second:
+		return errors.New("--ack-wait must be 1s or more")
 	}
 	if _, err := mail.ParseAddress(o.mailFrom); err != nil {
 		return fmt.Errorf("--mail-from %q is not a mail address", o.mailFrom)

@@ -122,7 +122,8 @@ func answerEvent(w http.ResponseWriter, r *http.Request) {
 }
 
 // callServices passes a request on to the services door, with this function's
-// token: /services/v1/... is $SERVICEFUL_URL/v1/...
+// token: /services/v1/... is $SERVICEFUL_URL/v1/... A header Pass-Serviceful-TTL is
+// passed on as Serviceful-TTL, which the public door would drop.
 func callServices(w http.ResponseWriter, r *http.Request) {
 	token, err := os.ReadFile(os.Getenv("SERVICEFUL_TOKEN_FILE"))
 	if err != nil {
@@ -133,6 +134,11 @@ func callServices(w http.ResponseWriter, r *http.Request) {
 		p.Out.URL.Scheme, p.Out.URL.Host = "http", strings.TrimPrefix(os.Getenv("SERVICEFUL_URL"), "http://")
 		p.Out.URL.Path = strings.TrimPrefix(p.In.URL.Path, "/services")
 		p.Out.Header.Set("Authorization", "Bearer "+string(token))
+		for name, values := range p.In.Header {
+			if passed, ok := strings.CutPrefix(name, "Pass-"); ok {
+				p.Out.Header[passed] = values
+			}
+		}
 	}}
 	proxy.ServeHTTP(w, r)
 }

@@ -122,7 +122,7 @@ func (s *stack) startNATS() (err error) {
 	}
 	s.onStop(func(context.Context) { s.nats.Stop() })
 	b, err := s.connect("control")
-	s.layout = bus.Layout{Bus: b, Mailbox: true}
+	s.layout = bus.Layout{Bus: b, Mailbox: true, AckWait: s.o.ackWait}
 	return err
 }
 
@@ -205,7 +205,8 @@ func (s *stack) startDispatcher() error {
 		box.Sender = sender
 	}
 	s.dispatcher, err = dispatch.New(dispatch.Config{
-		Source: b, Keeper: bus.Outlet{Bus: b, Room: s.nats.Room}, Events: b, Changes: b, World: process.Background{Processes: s.processes}, Mailer: box, Snapshot: s.snapshot.Load, Grace: stopGrace, Logger: s.log,
+		Source: b, Claims: b, Keeper: bus.Outlet{Bus: b, Room: s.nats.Room}, Clocks: b, Events: b, Changes: b, World: process.Background{Processes: s.processes},
+		Mailer: box, Snapshot: s.snapshot.Load, Grace: stopGrace, AckWait: s.o.ackWait, Logger: s.log,
 	})
 	if err != nil {
 		return err

@@ -29,10 +29,12 @@ var rooms = map[string]layer{
 	"operator/internal/names":        think,
 	"operator/internal/route":        think,
 	"operator/internal/delivery":     think,
+	"operator/internal/order":        think,
 	"operator/internal/event":        think,
 	"operator/internal/envelope":     think,
 	"operator/internal/dead":         think,
 	"operator/internal/filter":       think,
+	"operator/internal/schedule":     think,
 	"operator/internal/wiring":       think,
 	"operator/internal/graph":        think,
 	"operator/internal/render":       think,
@@ -85,7 +87,8 @@ var thoughts = map[string][]string{
 	"envelope": {"names"},
 	"dead":     {"names", "delivery", "envelope"},
 	"filter":   {"event"},
-	"wiring":   {"names", "route", "delivery", "event", "filter"},
+	"schedule": {"names", "event", "envelope"},
+	"wiring":   {"names", "route", "delivery", "event", "filter", "schedule"},
 	"graph":    {"names", "delivery", "wiring"},
 	"render":   {}, // of ours, the api is all it needs
 }
@@ -119,11 +122,12 @@ var impure = []string{
 	"github.com/nats-io", "k8s.io/client-go", "sigs.k8s.io/controller-runtime",
 }
 
-// values are all that api and think use of packages that can do more.
+// values are all that api and think use of packages that can do more. Time zones
+// count as constants.
 var values = map[string]*regexp.Regexp{
 	"net":      regexp.MustCompile(`^SplitHostPort$`),
 	"net/http": regexp.MustCompile(`^(Header|CanonicalHeaderKey|Method\w+|Status\w+)$`),
-	"time":     regexp.MustCompile(`^(Time|Duration|Date|Parse|ParseDuration|UTC|RFC\w+|Nanosecond|Microsecond|Millisecond|Second|Minute|Hour)$`),
+	"time":     regexp.MustCompile(`^(Time|Duration|Date|Location|LoadLocation|Parse|ParseDuration|UTC|RFC\w+|Nanosecond|Microsecond|Millisecond|Second|Minute|Hour)$`),
 }
 
 // place is the layer of a package, "" for none. The longest entry counts.

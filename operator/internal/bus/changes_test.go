@@ -2,6 +2,7 @@ package bus_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -242,7 +243,9 @@ func TestChangesOfOtherTools(t *testing.T) {
 	layOut(t, b, onKeys("keys", ""), onObjects("objects"))
 	js := raw(t, server)
 	large := &nats.Msg{Subject: names.Key(shop, "things", "large"), Data: []byte(strings.Repeat("\xff", 7<<20))}
-	if _, err := js.PublishMsg(t.Context(), large); err != nil {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // seven megabytes take a busy machine longer than the client's own
+	defer cancel()
+	if _, err := js.PublishMsg(ctx, large); err != nil {
 		t.Fatal(err)
 	}
 	relay(t, b, "KV_shop_things", 1)

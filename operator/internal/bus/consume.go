@@ -18,9 +18,11 @@ import (
 // again AckWait after its last sign of life, until it is acknowledged.
 type Delivered struct {
 	envelope.Message
-	Behind uint64 // messages that the consumer had still to hand out then
-	msg    jetstream.Msg
-	bus    *Bus
+	Behind     uint64 // messages that the consumer had still to hand out then
+	Delivery   uint64 // how many it had handed out by then, this one included
+	Deliveries uint64 // how often it had handed out this one
+	reply      string // where the server hears of it
+	bus        *Bus
 }
 
 // Ended reports whether a call that is handed out as its spare has ended.
@@ -37,17 +39,42 @@ func (d *Delivered) Ended(ctx context.Context) (bool, error) {
 }
 
 // Ack ends the message. A lost acknowledgement is a duplicate, never a loss.
-func (d *Delivered) Ack() error { return d.msg.Ack() }
+func (d *Delivered) Ack() error { return d.say("+ACK") }
+
+// AckConfirmed ends the message, and returns when the server has said that it is
+// ended.
+func (d *Delivered) AckConfirmed(ctx context.Context) error {
+	_, err := d.bus.nc.RequestWithContext(ctx, d.reply, []byte("+ACK"))
+	return explain("acknowledging a message", err)
+}
 
 // InProgress is a sign of life: AckWait begins anew.
-func (d *Delivered) InProgress() error { return d.msg.InProgress() }
+func (d *Delivered) InProgress() error { return d.say("+WPI") }
 
 // Release hands the message back, to be delivered again at once.
-func (d *Delivered) Release() error { return d.msg.Nak() }
+func (d *Delivered) Release() error { return d.say("-NAK") }
 
 // PutBack hands the message back, to be delivered again after a pause. It keeps
 // its place among those not yet settled.
-func (d *Delivered) PutBack(pause time.Duration) error { return d.msg.NakWithDelay(pause) }
+func (d *Delivered) PutBack(pause time.Duration) error {
+	return d.say(fmt.Sprintf(`-NAK {"delay": %d}`, pause.Nanoseconds()))
+}
+
+func (d *Delivered) say(what string) error { return d.bus.nc.Publish(d.reply, []byte(what)) }
+
+// Drop forgets the header and the body, which may be large, of a message that
+// waits for its turn; Fetch reads them again.
+func (d *Delivered) Drop() { d.Header, d.Body = nil, nil }
+
+// Fetch reads what Drop forgot. ErrNotFound: the message is not in its stream any
+// more.
+func (d *Delivered) Fetch(ctx context.Context, stream string) error {
+	m, err := d.bus.At(ctx, stream, d.Sequence)
+	if err == nil {
+		d.Header, d.Body = m.Header, m.Body
+	}
+	return err
+}
 
 // drainTimeout bounds the wait for messages on their way when the pulling ends,
 // for a server that is away sends none.
@@ -97,7 +124,11 @@ func (p *pulling) begin(ctx context.Context) (jetstream.ConsumeContext, error) {
 	if err != nil {
 		return nil, explain(fmt.Sprintf("looking up consumer %q of %q", p.consumer, p.stream), err)
 	}
-	consuming, err := c.Consume(p.take, jetstream.PullMaxMessages(p.max),
+	expiry := jetstream.DefaultExpires
+	if cfg := c.CachedInfo().Config; cfg.Metadata[callsKey] != "" { // one that was cut off asks no more when another takes over
+		expiry = max(cfg.AckWait/2, time.Second)
+	}
+	consuming, err := c.Consume(p.take, jetstream.PullMaxMessages(p.max), jetstream.PullExpiry(expiry),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 			slog.Debug("pulling messages", "stream", p.stream, "consumer", p.consumer, "error", err)
 		}))
@@ -159,13 +190,14 @@ func (p *pulling) drain(consuming jetstream.ConsumeContext) {
 }
 
 func delivered(msg jetstream.Msg) *Delivered {
-	d := &Delivered{msg: msg}
+	d := &Delivered{reply: msg.Reply()}
 	d.Subject, d.Header, d.Body = msg.Subject(), envelope.Header(msg.Headers()), msg.Data()
 	if d.Header == nil {
 		d.Header = envelope.Header{}
 	}
 	if meta, err := msg.Metadata(); err == nil {
 		d.Sequence, d.Stored, d.Behind = meta.Sequence.Stream, meta.Timestamp, meta.NumPending
+		d.Delivery, d.Deliveries = meta.Sequence.Consumer, meta.NumDelivered
 	}
 	return d
 }

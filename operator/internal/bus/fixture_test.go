@@ -2,6 +2,7 @@ package bus_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -184,13 +185,26 @@ func receiveAndAck(t *testing.T, b *bus.Bus, stream, consumer string, n int) []s
 // eventually polls until done answers true.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
+	succeeds(t, what, func() error {
+		if done() {
+			return nil
+		}
+		return errors.New("it is not so")
+	})
+}
+
+// succeeds tries until there is no error.
+func succeeds(t *testing.T, what string, try func() error) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	for tick := time.NewTicker(time.Millisecond); !done(); {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for err := try(); err != nil; err = try() {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("not within two minutes: %s", what)
+			t.Fatalf("not within two minutes: %s: %v", what, err)
 		}
 	}
 }

@@ -24,6 +24,11 @@ const (
 	// AckWait is how long the server waits for a sign of life of a delivered
 	// message before it delivers it again. Those at work are kept by heartbeats.
 	AckWait = 15 * time.Second
+
+	// layoutTimeout bounds the making of one stream or consumer. Servers that agree
+	// on it, each with a slow disk, may take longer than nats.go's five seconds; to
+	// give up early would be to ask them for the same again.
+	layoutTimeout = 15 * time.Second
 )
 
 // Layout creates, changes and removes streams, consumers and buckets: the
@@ -84,7 +89,7 @@ func (l Layout) ensureConsumers(ctx context.Context, s *wiring.Snapshot) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
 	for _, sub := range s.Subscriptions {
-		g.Go(func() error { return l.ensureConsumer(ctx, sub) })
+		g.Go(func() error { return l.ensureTrigger(ctx, sub) })
 	}
 	return g.Wait()
 }
@@ -133,6 +138,8 @@ const layoutKey = "serviceful.dev/layout"
 // Any of several replicas would answer a direct read, also one that does not
 // have yet what was just stored: then the leader is asked instead.
 func (l Layout) ensure(ctx context.Context, cfg jetstream.StreamConfig) error {
+	ctx, cancel := context.WithTimeout(ctx, layoutTimeout)
+	defer cancel()
 	cfg.Replicas = max(l.Replicas, 1)
 	cfg.Storage, cfg.AllowDirect, cfg.Duplicates = jetstream.FileStorage, cfg.Replicas == 1, dedupeWindow
 	text, err := json.Marshal(cfg)
@@ -156,27 +163,30 @@ func (l Layout) ensure(ctx context.Context, cfg jetstream.StreamConfig) error {
 }
 
 // Orphans are the triggers of a namespace that are no more and have left
-// something: a consumer that no subscription of the snapshot uses, or calls that
-// were stored when it was gone.
+// something: a consumer that no subscription of the snapshot uses, calls that were
+// stored when it was gone, a clock. A trigger that has another source now is among
+// them with what the one before has left.
 func (l Layout) Orphans(ctx context.Context, namespace string, s *wiring.Snapshot) ([]Orphan, error) {
-	seen := map[string]bool{}
+	used, seen := map[string]string{}, map[string]bool{}
 	for _, sub := range s.Subscriptions {
-		seen[sub.Key()] = true
+		used[sub.Key()] = sub.Filters[0]
 	}
 	var out []Orphan
-	add := func(o Orphan) {
-		if key := o.Stream + "/" + o.Consumer; !seen[key] {
+	add := func(o Orphan, filter string) {
+		key := o.Stream + "/" + o.Consumer
+		o.Used = used[key]
+		if !seen[key] && (o.Used == "" || filter != "" && filter != o.Used) {
 			seen[key] = true
 			out = append(out, o)
 		}
 	}
 	for _, each := range []struct {
 		stream string
-		call   func(ctx context.Context, stream jetstream.Stream, namespace string, f func(Orphan)) error
+		call   func(ctx context.Context, stream jetstream.Stream, namespace string, f func(o Orphan, filter string)) error
 	}{
 		{names.Events(namespace), eachConsumer},
 		{names.Work(namespace), eachConsumer},
-		{names.Work(namespace), eachCaller},
+		{names.Work(namespace), eachLeft},
 	} {
 		stream, err := l.Bus.stream(ctx, each.stream)
 		if errors.Is(err, ErrNotFound) {
@@ -189,16 +199,16 @@ func (l Layout) Orphans(ctx context.Context, namespace string, s *wiring.Snapsho
 			return nil, err
 		}
 	}
-	return out, l.eachRelay(ctx, namespace, seen, add)
+	return out, l.eachRelay(ctx, namespace, used, add)
 }
 
 // eachRelay calls f for each relay of a bucket's or a store's changes in a
 // namespace but those that are wanted, by their subscriptions' keys.
-func (l Layout) eachRelay(ctx context.Context, namespace string, wanted map[string]bool, f func(Orphan)) error {
+func (l Layout) eachRelay(ctx context.Context, namespace string, wanted map[string]string, f func(o Orphan, filter string)) error {
 	list := l.Bus.js.StreamNames(ctx)
 	for name := range list.Name() {
 		of, trigger, ok := relayed(name)
-		if !ok || of != namespace || wanted[name+"/"+names.ChangesConsumer] {
+		if !ok || of != namespace || wanted[name+"/"+names.ChangesConsumer] != "" {
 			continue
 		}
 		switch _, err := l.Bus.js.Consumer(ctx, name, names.ChangesConsumer); {
@@ -206,7 +216,7 @@ func (l Layout) eachRelay(ctx context.Context, namespace string, wanted map[stri
 		case err != nil:
 			return explain(fmt.Sprintf("looking up the relay of %q", name), err)
 		default:
-			f(Orphan{name, names.ChangesConsumer, names.Function{Namespace: namespace}, trigger})
+			f(Orphan{Stream: name, Consumer: names.ChangesConsumer, Function: names.Function{Namespace: namespace}, Trigger: trigger}, "")
 		}
 	}
 	return explain("listing the streams", list.Err())
@@ -223,12 +233,12 @@ func relayed(stream string) (namespace, trigger string, ok bool) {
 }
 
 // eachConsumer calls f for the trigger of each consumer of a stream.
-func eachConsumer(ctx context.Context, stream jetstream.Stream, namespace string, f func(Orphan)) error {
+func eachConsumer(ctx context.Context, stream jetstream.Stream, namespace string, f func(o Orphan, filter string)) error {
 	name := stream.CachedInfo().Config.Name
 	list := stream.ConsumerNames(ctx)
 	for consumer := range list.Name() {
 		if function, trigger, ok := names.ParseConsumer(consumer); ok {
-			f(Orphan{name, consumer, names.Function{Namespace: namespace, Name: function}, trigger})
+			f(Orphan{Stream: name, Consumer: consumer, Function: names.Function{Namespace: namespace, Name: function}, Trigger: trigger}, "")
 		}
 	}
 	if err := list.Err(); err != nil && !errors.Is(err, jetstream.ErrEndOfData) {
@@ -237,22 +247,41 @@ func eachConsumer(ctx context.Context, stream jetstream.Stream, namespace string
 	return nil
 }
 
-// eachCaller calls f for the trigger of each call that waits or is put off.
-func eachCaller(ctx context.Context, stream jetstream.Stream, namespace string, f func(Orphan)) error {
-	name := stream.CachedInfo().Config.Name
-	all := names.AnyCall(namespace, "*")
-	for _, filter := range []string{all, names.Schedule(all)} {
+// eachLeft calls f for the trigger of each call that waits or is put off, and for
+// that of each clock and each of its times; filter is what such a trigger's
+// consumer filters.
+func eachLeft(ctx context.Context, stream jetstream.Stream, namespace string, f func(o Orphan, filter string)) error {
+	name, any := stream.CachedInfo().Config.Name, names.Function{Namespace: namespace, Name: "*"}
+	calls, ticks := names.CallFilter(any, "*"), names.TickFilter(any, "*")
+	for _, filter := range []string{calls, names.Schedule(calls), names.Clock(any, "*"), names.Schedule(ticks), ticks} {
 		info, err := stream.Info(ctx, jetstream.WithSubjectFilter(filter))
 		if err != nil {
 			return explain(fmt.Sprintf("counting %q", filter), err)
 		}
 		for subject := range info.State.Subjects {
-			if item, ok := names.ParseWork(names.Unschedule(subject)); ok {
-				f(Orphan{name, names.Consumer(item.Function.Name, item.Trigger), item.Function, item.Trigger})
+			if of, trigger, filter := whose(subject); filter != "" {
+				f(Orphan{Stream: name, Consumer: names.Consumer(of.Name, trigger), Function: of, Trigger: trigger}, filter)
 			}
 		}
 	}
 	return nil
+}
+
+// whose is the trigger that a call, a clock or a time is of, due or put off, and
+// what such a trigger's consumer filters.
+func whose(subject string) (f names.Function, trigger, filter string) {
+	due := names.Unschedule(subject)
+	if item, ok := names.ParseWork(due); ok {
+		return item.Function, item.Trigger, names.CallFilter(item.Function, item.Trigger)
+	}
+	f, trigger, ok := names.ParseTick(due)
+	if !ok {
+		f, trigger, ok = names.ParseClock(subject)
+	}
+	if !ok {
+		return f, "", ""
+	}
+	return f, trigger, names.TickFilter(f, trigger)
 }
 
 // Namespaces are those that have an event stream.

@@ -20,9 +20,7 @@ func TestReplicas(t *testing.T) {
 	s := wiring.Compile([]v1alpha1.Function{function(onCall("redeem"), onEvent("joined", "joined"))}, wiring.Hosts{Any: true})
 	apply := func(replicas int) {
 		t.Helper()
-		eventually(t, "the layout is applied", func() bool {
-			return bus.Layout{Bus: b, Replicas: replicas}.Apply(t.Context(), s) == nil
-		})
+		succeeds(t, "the layout is applied", func() error { return bus.Layout{Bus: b, Replicas: replicas}.Apply(t.Context(), s) })
 	}
 	apply(1)
 	store(t, b, call("1", "before"))
@@ -37,13 +35,16 @@ func TestReplicas(t *testing.T) {
 		c.Settled()
 		c.Stop(i)
 		apply(3) // asks for nothing new
-		eventually(t, "what was stored before", func() bool {
+		succeeds(t, "what was stored before is read", func() error {
 			m, err := b.Last(t.Context(), "WORK_shop", call("1", "").Subject)
-			return err == nil && string(m.Body) == "before"
+			if err == nil && string(m.Body) != "before" {
+				t.Fatalf("read %q", m.Body)
+			}
+			return err
 		})
-		eventually(t, "it is stored", func() bool {
+		succeeds(t, "it is stored", func() error {
 			_, err := b.Store(t.Context(), call(fmt.Sprint("without", i), ""))
-			return err == nil
+			return err
 		})
 		c.Start(i)
 	}
@@ -58,17 +59,15 @@ func put(t *testing.T, b *bus.Bus, value string) bus.Entry {
 	t.Helper()
 	k := bus.KeyRef{Namespace: shop, Bucket: "things", Key: "a"}
 	var e bus.Entry
-	eventually(t, "it is put", func() bool {
+	succeeds(t, "it is put", func() error {
 		_, err := b.Put(t.Context(), k, []byte(value), bus.Write{}, 0)
-		return err == nil
+		return err
 	})
-	eventually(t, "it is read", func() bool {
-		var err error
-		e, err = b.Get(t.Context(), k)
-		if errors.Is(err, bus.ErrNotFound) {
+	succeeds(t, "it is read", func() (err error) {
+		if e, err = b.Get(t.Context(), k); errors.Is(err, bus.ErrNotFound) {
 			t.Fatal(err)
 		}
-		return err == nil
+		return err
 	})
 	return e
 }

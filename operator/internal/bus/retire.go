@@ -13,24 +13,26 @@ import (
 	"github.com/serviceful/serviceful/operator/internal/names"
 )
 
-// Orphan is the consumer of a trigger that is no more, or of a relay of changes
-// that nobody watches; its Function has no Name then.
+// Orphan is what a trigger has left that is no more, or a relay of changes that
+// nobody watches; its Function has no Name then.
 type Orphan struct {
 	Stream, Consumer string
 	Function         names.Function
 	Trigger          string
+	Used             string // what the consumer filters for the source that the trigger has now; "": it has none
 }
 
 // Retire removes an orphan, after its undelivered calls have become dead
 // letters (TriggerRemoved); those that a gateway stores on an old snapshot
 // meanwhile are among them, or the next time. Events stay in the log; their
-// pending retries go. Nothing may be pulled for the trigger any more.
+// pending retries go, and so do a clock and its times. Nothing may be pulled for
+// the trigger any more, unless it has another source now.
 func (l Layout) Retire(ctx context.Context, o Orphan, now time.Time) (buried int, err error) {
 	stream, err := l.Bus.js.Stream(ctx, o.Stream)
 	if err != nil {
 		return 0, explain(fmt.Sprintf("looking up stream %q", o.Stream), err)
 	}
-	clearing := l.buryCalls
+	clearing := l.clearWork
 	switch {
 	case o.Function.Name == "":
 		clearing = leave
@@ -39,6 +41,9 @@ func (l Layout) Retire(ctx context.Context, o Orphan, now time.Time) (buried int
 	}
 	if buried, err = clearing(ctx, stream, o, now); err != nil {
 		return buried, err
+	}
+	if o.Used != "" {
+		return buried, nil
 	}
 	if err := stream.DeleteConsumer(ctx, o.Consumer); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return buried, explain(fmt.Sprintf("removing consumer %q", o.Consumer), err)
@@ -49,6 +54,18 @@ func (l Layout) Retire(ctx context.Context, o Orphan, now time.Time) (buried int
 
 // leave is for a relay: what changed, and nobody watches any more, is no event.
 func leave(context.Context, jetstream.Stream, Orphan, time.Time) (int, error) { return 0, nil }
+
+// clearWork removes what a trigger has left in the work stream, but for what is
+// its present source's.
+func (l Layout) clearWork(ctx context.Context, stream jetstream.Stream, o Orphan, now time.Time) (buried int, err error) {
+	if o.Used != names.CallFilter(o.Function, o.Trigger) {
+		buried, err = l.buryCalls(ctx, stream, o, now)
+	}
+	if err == nil && o.Used != names.TickFilter(o.Function, o.Trigger) {
+		err = l.removeClock(ctx, o)
+	}
+	return buried, err
+}
 
 func (l Layout) buryCalls(ctx context.Context, stream jetstream.Stream, o Orphan, now time.Time) (buried int, err error) {
 	filter := names.CallFilter(o.Function, o.Trigger)

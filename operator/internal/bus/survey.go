@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,10 +38,11 @@ type TriggerState struct {
 	Function names.Function
 	Trigger  string
 	Pending  int64     // messages that wait for a call, those to be repeated among them
-	InFlight int64     // messages that are being called
+	InFlight int64     // messages that are being called; in order: as many as may be, of those handed out
 	Settled  time.Time // when one was last settled; zero if the server does not know
 	AtRisk   bool      // the oldest that waits has passed half of the time it is kept
 	Late     bool      // it was to start before the log began
+	Clock    bool      // its schedule has a clock
 }
 
 // Namespaces is Bus.Namespaces.
@@ -125,6 +127,9 @@ func (l Layout) surveyRelays(ctx context.Context, s *Survey, namespace string, w
 // stateOf is what a consumer itself says of how its trigger stands.
 func stateOf(info *jetstream.ConsumerInfo, f names.Function, trigger string) TriggerState {
 	t := TriggerState{Function: f, Trigger: trigger, Pending: int64(info.NumPending), InFlight: int64(info.NumAckPending)}
+	if calls, err := strconv.ParseInt(info.Config.Metadata[callsKey], 10, 64); err == nil && t.InFlight > calls {
+		t.Pending, t.InFlight = t.Pending+t.InFlight-calls, calls
+	}
 	if last := info.AckFloor.Last; last != nil {
 		t.Settled = *last
 	}
@@ -135,6 +140,14 @@ func stateOf(info *jetstream.ConsumerInfo, f names.Function, trigger string) Tri
 // first time.
 func (l Layout) addSchedules(ctx context.Context, s *Survey, name, schedules string, feeds map[string]string) error {
 	return l.eachSubject(ctx, name, schedules, func(subject string, n uint64) {
+		if f, trigger, ok := names.ParseClock(subject); ok {
+			key := name + "/" + names.Consumer(f.Name, trigger)
+			if t, ok := s.Triggers[key]; ok {
+				t.Clock = true
+				s.Triggers[key] = t
+			}
+			return
+		}
 		due := names.Unschedule(subject)
 		key := feeds[due[:strings.LastIndexByte(due, '.')]]
 		if t, ok := s.Triggers[key]; ok {
@@ -191,8 +204,8 @@ func (l Layout) eachSubject(ctx context.Context, name, filter string, f func(sub
 	return nil
 }
 
-// InUse reports whether an orphan's consumer is still pulled from, or has given
-// out messages that are not settled yet.
+// InUse reports whether an orphan's consumer is still pulled from for it, or has
+// given out messages that are not settled yet.
 func (l Layout) InUse(ctx context.Context, o Orphan) (bool, error) {
 	c, err := l.Bus.js.Consumer(ctx, o.Stream, o.Consumer)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -202,5 +215,5 @@ func (l Layout) InUse(ctx context.Context, o Orphan) (bool, error) {
 		return false, explain(fmt.Sprintf("looking up consumer %q", o.Consumer), err)
 	}
 	info := c.CachedInfo()
-	return info.NumWaiting > 0 || info.NumAckPending > 0, nil
+	return o.Used == "" && info.NumWaiting > 0 || info.NumAckPending > 0, nil
 }

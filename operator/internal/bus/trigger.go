@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -17,13 +18,31 @@ import (
 // resumedKey is the metadata of a consumer that holds when it was last resumed.
 const resumedKey = "serviceful.dev/resumed"
 
+// callsKey is the metadata of an ordered trigger's consumer that holds how many of
+// the messages that it has handed out are called at once; the others wait.
+const callsKey = "serviceful.dev/calls"
+
 // paused is how long a consumer is paused that the spec says to pause: until the
 // spec says otherwise.
 const paused = 100 * 365 * 24 * time.Hour
 
+// ensureTrigger makes a trigger's consumer and clock as its subscription says. One
+// that is to be paused hands nothing out when its clock is stopped.
+func (l Layout) ensureTrigger(ctx context.Context, s *wiring.Subscription) error {
+	if err := l.ensureConsumer(ctx, s); err != nil || s.Schedule == nil {
+		return err
+	}
+	if err := l.ensureClock(ctx, s); err != nil {
+		return fmt.Errorf("setting the clock of trigger %q: %w", s.Trigger, err)
+	}
+	return nil
+}
+
 // ensureConsumer makes a trigger's consumer as its subscription says. Where it
 // starts is read when it is made: the server does not change that afterwards.
 func (l Layout) ensureConsumer(ctx context.Context, s *wiring.Subscription) error {
+	ctx, cancel := context.WithTimeout(ctx, layoutTimeout)
+	defer cancel()
 	if err := l.bringConsumer(ctx, s); err != nil {
 		return fmt.Errorf("ensuring consumer %q of stream %q: %w", s.Consumer, s.Stream, err)
 	}
@@ -46,12 +65,13 @@ func (l Layout) bringConsumer(ctx context.Context, s *wiring.Subscription) error
 	}
 	info := there.CachedInfo()
 	cfg.DeliverPolicy, cfg.OptStartTime = info.Config.DeliverPolicy, info.Config.OptStartTime
-	cfg.Metadata = maps.Clone(info.Config.Metadata)
+	ours := cfg.Metadata
+	cfg.Metadata = map[string]string{}
+	maps.Copy(cfg.Metadata, info.Config.Metadata)
+	delete(cfg.Metadata, callsKey)
+	maps.Copy(cfg.Metadata, ours)
 	resume := info.Paused && !s.Paused
 	if resume { // noted first: what is handed out after the resumption is due since then
-		if cfg.Metadata == nil {
-			cfg.Metadata = map[string]string{}
-		}
 		cfg.Metadata[resumedKey] = time.Now().UTC().Format(time.RFC3339Nano)
 		cfg.MaxAckPending++ // until it is resumed
 	}
@@ -79,6 +99,9 @@ func (l Layout) consumerConfig(s *wiring.Subscription) jetstream.ConsumerConfig 
 		AckPolicy: jetstream.AckExplicitPolicy, AckWait: cmp.Or(l.AckWait, AckWait), MaxAckPending: s.InFlight(),
 		MaxDeliver: -1, MaxWaiting: 128, DeliverPolicy: jetstream.DeliverAllPolicy,
 	}
+	if s.OrderBy != "" {
+		cfg.Metadata = map[string]string{callsKey: strconv.Itoa(s.Concurrency)}
+	}
 	switch {
 	case s.Relays(): // what was there before anybody watched is no change
 		cfg.DeliverPolicy = jetstream.DeliverNewPolicy
@@ -104,4 +127,21 @@ func (b *Bus) Since(ctx context.Context, stream, consumer string) (time.Time, er
 		since = at
 	}
 	return since, nil
+}
+
+// Outstanding is what a consumer has handed out and nobody has settled.
+type Outstanding struct {
+	Count    int
+	Delivery uint64    // of the last message that was handed out: Delivered.Delivery
+	Made     time.Time // when the consumer was made
+}
+
+// Outstanding looks at a consumer.
+func (b *Bus) Outstanding(ctx context.Context, stream, consumer string) (Outstanding, error) {
+	c, err := b.js.Consumer(ctx, stream, consumer)
+	if err != nil {
+		return Outstanding{}, explain(fmt.Sprintf("looking up consumer %q of %q", consumer, stream), err)
+	}
+	info := c.CachedInfo()
+	return Outstanding{Count: info.NumAckPending, Delivery: info.Delivered.Consumer, Made: info.Created}, nil
 }

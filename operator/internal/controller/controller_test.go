@@ -276,6 +276,23 @@ func TestAcrossFunctions(t *testing.T) {
 	w.condition(newer, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
 }
 
+// TestBoundFunction has a Function bind one that is not there yet, and then goes.
+func TestBoundFunction(t *testing.T) {
+	w := start(t)
+	caller := w.create("caller", "bindings: [{function: {name: called}}]")
+	c := w.condition(caller, v1alpha1.ConditionBindingsReady, metav1.ConditionFalse, v1alpha1.ReasonFunctionNotFound)
+	if !strings.Contains(c.Message, `"called"`) {
+		t.Errorf("it says %q", c.Message)
+	}
+	w.knative(caller, corev1.ConditionTrue, "", "")
+	w.condition(caller, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonFunctionNotFound)
+	called := w.create("called", "")
+	w.condition(caller, v1alpha1.ConditionBindingsReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
+	w.condition(caller, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
+	w.delete(called)
+	w.condition(caller, v1alpha1.ConditionBindingsReady, metav1.ConditionFalse, v1alpha1.ReasonFunctionNotFound)
+}
+
 func TestHostOfANamespace(t *testing.T) {
 	w := start(t)
 	w.stop()

@@ -75,7 +75,10 @@ func plan(wired *wiring.Snapshot, name names.Function) planned {
 		switch {
 		case sub.Function == name:
 			out.consumers = append(out.consumers, sub)
-			fmt.Fprintln(&key, sub.Key(), sub.Filters, sub.InFlight(), sub.Paused)
+			fmt.Fprintln(&key, sub.Key(), sub.Filters, sub.InFlight(), sub.Paused, sub.Held)
+			if sub.Schedule != nil {
+				fmt.Fprintf(&key, "%q\n", sub.Schedule.Spec)
+			}
 		case sub.Function != names.Function{Namespace: name.Namespace}:
 		case sub.Relays():
 			out.relays[sub.Stream] = sub

@@ -93,7 +93,7 @@ func (s *survey) namespace(ctx context.Context, wired *wiring.Snapshot, namespac
 	wanted := map[string]bool{}
 	for _, sub := range wired.Subscriptions {
 		wanted[sub.Key()] = true
-		if _, ok := found.Triggers[sub.Key()]; ok || sub.Function.Namespace != namespace {
+		if t, ok := found.Triggers[sub.Key()]; ok && going(sub, t) || sub.Function.Namespace != namespace {
 			continue
 		}
 		for f := range wired.Functions { // the mail relay is everyone's
@@ -119,6 +119,11 @@ func (s *survey) namespace(ctx context.Context, wired *wiring.Snapshot, namespac
 		s.kick(ctx, f)
 	}
 	return nil
+}
+
+// going reports whether a schedule has a clock, or a time that will set it.
+func going(sub *wiring.Subscription, t bus.TriggerState) bool {
+	return sub.Schedule == nil || t.Clock || t.Pending+t.InFlight > 0
 }
 
 func byFunction(wired *wiring.Snapshot, namespace string, found *bus.Survey) map[names.Function]*facts {

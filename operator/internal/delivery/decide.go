@@ -21,6 +21,7 @@ type Outcome struct {
 	Status     int           // of its answer; 0 where there was none
 	Problem    string        // in one sentence, what went wrong; "" after a good answer
 	RetryAfter time.Duration // of its answer; 0 where there was none
+	Broken     bool          // the connection broke, as it does when the function dies
 	Refused    string        // why the events in a 2xx answer may not be published; "" where they may
 }
 

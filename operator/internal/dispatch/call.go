@@ -27,6 +27,14 @@ func (w *worker) call(waiting, calling context.Context, jobs []*job) ([]*event.E
 	if sub.Policy.Source == delivery.Mail {
 		return nil, w.mail(calling, jobs[0])
 	}
+	leave := func() {}
+	if jobs[0].progress.Last.Broken {
+		var err error
+		if leave, err = w.apart.enter(waiting, sub.Function); err != nil {
+			return nil, err
+		}
+		defer leave()
+	}
 	lease, err := w.cfg.World.Acquire(waiting, sub.Function)
 	if err != nil {
 		if waiting.Err() != nil {
@@ -36,6 +44,7 @@ func (w *worker) call(waiting, calling context.Context, jobs []*job) ([]*event.E
 		return nil, nil
 	}
 	defer lease.Release()
+	defer time.AfterFunc(apartFor, leave).Stop()
 	if jobs = inTime(jobs); len(jobs) == 0 {
 		return nil, nil
 	}
@@ -91,6 +100,10 @@ func note(jobs []*job, o delivery.Outcome, a *envelope.Answer) {
 func inTime(jobs []*job) []*job {
 	in := make([]*job, 0, len(jobs))
 	for _, j := range jobs {
+		if j.isMissed() {
+			j.filter()
+			continue
+		}
 		if _, overdue := delivery.Overdue(j.sub.Policy, j.message, time.Now()); overdue {
 			j.outcome = delivery.Outcome{Problem: "maxAge passed while it waited for an instance"}
 			continue

@@ -15,6 +15,8 @@ import (
 	"github.com/serviceful/serviceful/operator/internal/invoke"
 	"github.com/serviceful/serviceful/operator/internal/mail"
 	"github.com/serviceful/serviceful/operator/internal/names"
+	"github.com/serviceful/serviceful/operator/internal/order"
+	"github.com/serviceful/serviceful/operator/internal/schedule"
 	"github.com/serviceful/serviceful/operator/internal/wiring"
 )
 
@@ -25,10 +27,17 @@ type World interface {
 }
 
 // Source hands out the messages of a durable consumer, and knows since when the
-// consumer calls.
+// consumer calls, and what it has handed out.
 type Source interface {
 	Consume(ctx context.Context, stream, consumer string, max int, handle func(*bus.Delivered)) (stop func(), err error)
 	Since(ctx context.Context, stream, consumer string) (time.Time, error)
+	Outstanding(ctx context.Context, stream, consumer string) (bus.Outstanding, error)
+}
+
+// Claims keeps which dispatcher calls an ordered trigger.
+type Claims interface {
+	Claim(ctx context.Context, f names.Function, trigger string) (order.Claim, error)
+	StoreClaim(ctx context.Context, f names.Function, trigger string, c order.Claim) (revision uint64, err error)
 }
 
 // Keeper stores what a settled message leaves behind.
@@ -36,6 +45,11 @@ type Keeper interface {
 	Store(ctx context.Context, m *envelope.Message) (bus.Stored, error)
 	Bury(ctx context.Context, m *envelope.Message, end bus.Ending) error
 	StoreResult(ctx context.Context, item names.WorkItem, state envelope.State, end bus.Ending) error
+}
+
+// Clocks sets the clocks of schedules.
+type Clocks interface {
+	SetClock(ctx context.Context, f names.Function, trigger string, to schedule.Fired) error
 }
 
 // EventLog stores the events that functions answer with.
@@ -55,7 +69,9 @@ type Mailer interface {
 
 var (
 	_ Source    = (*bus.Bus)(nil)
+	_ Claims    = (*bus.Bus)(nil)
 	_ Keeper    = (*bus.Bus)(nil)
+	_ Clocks    = (*bus.Bus)(nil)
 	_ EventLog  = (*bus.Bus)(nil)
 	_ ChangeLog = (*bus.Bus)(nil)
 )
@@ -64,7 +80,9 @@ var (
 // Meter is required.
 type Config struct {
 	Source    Source
+	Claims    Claims
 	Keeper    Keeper
+	Clocks    Clocks
 	Events    EventLog
 	Changes   ChangeLog
 	World     World
@@ -82,13 +100,33 @@ type Config struct {
 type Dispatcher struct {
 	cfg     Config
 	memory  memory
+	apart   apart
 	mu      sync.Mutex // of workers, and held while they start and stop
-	workers map[string]*worker
+	workers map[string]deliverer
+}
+
+// deliverer delivers the messages of one subscription until it is stopped.
+type deliverer interface {
+	start(ctx context.Context) error
+	change(sub *wiring.Subscription) // to what it is now
+	stop(ctx context.Context)
+	orderBy() string
+}
+
+func (d *Dispatcher) deliverer(sub *wiring.Subscription) deliverer {
+	if sub.OrderBy != "" {
+		return newOrdered(&d.cfg, &d.memory, &d.apart, sub)
+	}
+	room := &d.memory
+	if sub.Relays() { // it has one message at a time, which waits for no function's
+		room = new(memory)
+	}
+	return newWorker(&d.cfg, room, &d.apart, sub)
 }
 
 // New is a Dispatcher without workers.
 func New(cfg Config) (*Dispatcher, error) {
-	if cfg.Source == nil || cfg.Keeper == nil || cfg.Events == nil || cfg.Changes == nil || cfg.World == nil || cfg.Mailer == nil || cfg.Snapshot == nil || cfg.Logger == nil {
+	if cfg.Source == nil || cfg.Claims == nil || cfg.Keeper == nil || cfg.Clocks == nil || cfg.Events == nil || cfg.Changes == nil || cfg.World == nil || cfg.Mailer == nil || cfg.Snapshot == nil || cfg.Logger == nil {
 		return nil, errors.New("dispatch: the configuration is not complete")
 	}
 	if cfg.Transport == nil {
@@ -100,12 +138,12 @@ func New(cfg Config) (*Dispatcher, error) {
 	cfg.Grace = cmp.Or(cfg.Grace, 10*time.Second)
 	cfg.AckWait = cmp.Or(cfg.AckWait, bus.AckWait)
 	cfg.Memory = cmp.Or(cfg.Memory, 256<<20)
-	return &Dispatcher{cfg: cfg, memory: memory{limit: cfg.Memory}, workers: map[string]*worker{}}, nil
+	return &Dispatcher{cfg: cfg, memory: memory{limit: cfg.Memory}, apart: apart{tokens: map[names.Function]chan struct{}{}}, workers: map[string]deliverer{}}, nil
 }
 
 // Apply starts a worker for each subscription of s whose consumer exists, stops
 // those of subscriptions that are gone, and hands changed ones their new
-// subscription. It returns when that is so; a call under way on a subscription
+// subscription; one with another order gets another worker. It returns when that is so; a call under way on a subscription
 // that is gone gets Grace to end.
 func (d *Dispatcher) Apply(ctx context.Context, s *wiring.Snapshot) error {
 	d.mu.Lock()
@@ -116,9 +154,9 @@ func (d *Dispatcher) Apply(ctx context.Context, s *wiring.Snapshot) error {
 			wanted[sub.Key()] = sub
 		}
 	}
-	var gone []*worker
+	var gone []deliverer
 	for key, w := range d.workers {
-		if wanted[key] == nil {
+		if sub := wanted[key]; sub == nil || sub.OrderBy != w.orderBy() {
 			gone = append(gone, w)
 			delete(d.workers, key)
 		}
@@ -130,11 +168,7 @@ func (d *Dispatcher) Apply(ctx context.Context, s *wiring.Snapshot) error {
 			w.change(sub)
 			continue
 		}
-		room := &d.memory
-		if sub.Relays() { // it has one message at a time, which waits for no function's
-			room = new(memory)
-		}
-		w := newWorker(&d.cfg, room, sub)
+		w := d.deliverer(sub)
 		if err := w.start(ctx); err != nil {
 			errs = append(errs, err)
 			continue
@@ -149,7 +183,7 @@ func (d *Dispatcher) Apply(ctx context.Context, s *wiring.Snapshot) error {
 func (d *Dispatcher) Stop(ctx context.Context) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	all := make([]*worker, 0, len(d.workers))
+	all := make([]deliverer, 0, len(d.workers))
 	for _, w := range d.workers {
 		all = append(all, w)
 	}
@@ -157,7 +191,7 @@ func (d *Dispatcher) Stop(ctx context.Context) {
 	stopAll(ctx, all)
 }
 
-func stopAll(ctx context.Context, workers []*worker) {
+func stopAll(ctx context.Context, workers []deliverer) {
 	var wg sync.WaitGroup
 	for _, w := range workers {
 		wg.Go(func() { w.stop(ctx) })

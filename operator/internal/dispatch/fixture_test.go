@@ -197,7 +197,7 @@ func (r *rig) connect(s *bus.Embedded) {
 	if r.config.Mailer == nil {
 		r.config.Mailer = mailer(func(mail.Message) error { return nil })
 	}
-	r.config.Source, r.config.Keeper, r.config.Events, r.config.Changes = b, b, b, b
+	r.config.Source, r.config.Claims, r.config.Keeper, r.config.Clocks, r.config.Events, r.config.Changes = b, b, b, b, b, b
 	r.config.World, r.config.Snapshot, r.config.Logger = r.world, r.snapshot.Load, slog.New(slog.DiscardHandler)
 }
 

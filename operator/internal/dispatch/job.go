@@ -26,13 +26,15 @@ type job struct {
 	*bus.Delivered
 	sub   *wiring.Subscription
 	taken time.Time // when it was handed out
+	held  *held     // in order: its place, in which it waits; nil: there is no order
 
 	progress envelope.Progress
-	message  delivery.Message // what the policy has to know of it
-	event    *event.Event     // what it is: this,
-	request  *http.Request    // or this,
-	mail     *mail.Message    // or this
-	filtered bool             // the filters do not let it pass
+	message  delivery.Message         // what the policy has to know of it
+	event    *event.Event             // what it is: this,
+	request  *http.Request            // or this,
+	mail     *mail.Message            // or this
+	missed   func(now time.Time) bool // of a schedule's time: it is not called for any more; nil: it is
+	filtered bool                     // the filters do not let it pass, or it was missed
 
 	outcome delivery.Outcome
 	answer  *envelope.Answer // nil where there was none
@@ -62,6 +64,37 @@ func (j *job) status() int {
 	return j.answer.Status
 }
 
+// end, release and putBack say to the server what becomes of the message. One that
+// is called in order keeps its place, and its session says so later.
+
+func (j *job) end() {
+	if j.held == nil {
+		_ = j.Ack() // a lost one is a duplicate, never a loss
+	}
+}
+
+func (j *job) release() {
+	if j.held == nil {
+		_ = j.Release() // a lost one is delivered again after AckWait
+	}
+}
+
+func (j *job) putBack() {
+	if j.held == nil {
+		_ = j.PutBack(busyPause)
+	}
+}
+
+// putOff is how far a message has come that is to be called again.
+func (j *job) putOff() envelope.Progress {
+	p, v := j.progress, j.verdict
+	p.Attempts, p.Tries, p.Last.Problem = v.Attempts, p.Tries+1, v.Message
+	if v.Attempts > j.progress.Attempts {
+		p.Last.Status, p.Last.Broken = j.status(), j.outcome.Broken
+	}
+	return p
+}
+
 // prepare reports whether a message is to be called. One that has ended, cannot
 // be read, is too old or does not pass the filters is at its end here.
 func (w *worker) prepare(calling context.Context, j *job) bool {
@@ -73,10 +106,10 @@ func (w *worker) prepare(calling context.Context, j *job) bool {
 	}
 	switch ended, err := j.Ended(calling); {
 	case err != nil:
-		_ = j.Release()
+		j.release()
 		return false
 	case ended:
-		_ = j.Ack()
+		j.end()
 		return false
 	}
 	if err := j.read(calling); err != nil {
@@ -84,10 +117,13 @@ func (w *worker) prepare(calling context.Context, j *job) bool {
 		w.settle(calling, j)
 		return false
 	}
+	if j.sub.Schedule != nil && !w.tick(calling, j) {
+		return false
+	}
 	if verdict, overdue := delivery.Overdue(j.sub.Policy, j.message, time.Now()); overdue { // unless its trigger is newer, or was paused
 		since, err := w.cfg.Source.Since(calling, j.sub.Stream, j.sub.Consumer)
 		if err != nil {
-			_ = j.PutBack(busyPause)
+			j.putBack()
 			return false
 		}
 		if since.After(j.message.Due) {
@@ -101,10 +137,7 @@ func (w *worker) prepare(calling context.Context, j *job) bool {
 		}
 	}
 	if j.event != nil && j.sub.Match != nil && !j.sub.Match(j.event) {
-		j.filtered = true
-		j.outcome = delivery.Outcome{Status: http.StatusOK, Called: true}
-		w.decide(j)
-		w.settle(calling, j)
+		w.pass(calling, j)
 		return false
 	}
 	if verdict, looped := delivery.Looped(j.hops(), j.progress.Attempts); looped {
@@ -113,6 +146,18 @@ func (w *worker) prepare(calling context.Context, j *job) bool {
 		return false
 	}
 	return true
+}
+
+// pass ends a message that the function is not called for, as if it had been.
+func (w *worker) pass(calling context.Context, j *job) {
+	j.filter()
+	w.decide(j)
+	w.settle(calling, j)
+}
+
+// filter notes that the function is not called for the message.
+func (j *job) filter() {
+	j.filtered, j.outcome = true, delivery.Outcome{Status: http.StatusOK, Called: true}
 }
 
 // hops is how many functions were called on the way from a first cause to the
@@ -129,6 +174,9 @@ func (j *job) read(ctx context.Context) error {
 	p, err := j.Progress()
 	if err != nil {
 		return err
+	}
+	if j.held != nil {
+		p = j.held.progress(p)
 	}
 	j.progress = p
 	j.message = delivery.Message{Attempts: p.Attempts, Tries: p.Tries, Due: p.Due, Problem: p.Last.Problem}
@@ -161,7 +209,7 @@ func (w *worker) deliver(waiting, calling context.Context, jobs []*job) {
 	events, err := w.call(waiting, calling, jobs)
 	if err != nil {
 		for _, j := range jobs {
-			_ = j.Release() // a lost one is delivered again after AckWait
+			j.release()
 		}
 		return
 	}

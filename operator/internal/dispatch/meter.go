@@ -19,7 +19,7 @@ type Attempt struct {
 	Settled  bool             // false: it was handed back, will come again, or had ended before; then nothing else is set
 	Verdict  delivery.Verdict // what became of it
 	Called   bool             // the function was called, or may have been
-	Filtered bool             // an event that the trigger's filters do not let pass
+	Filtered bool             // an event that the trigger's filters do not let pass, or a schedule's time that was missed
 	Took     time.Duration    // from being handed out to the end of the call, the wait for an instance included; 0 where there was none
 	First    bool             // it had not been tried before
 	Waited   time.Duration    // the first time: from being stored to being handed out

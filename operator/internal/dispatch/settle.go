@@ -49,7 +49,7 @@ func (w *worker) settle(calling context.Context, j *job) {
 		return
 	}
 	w.report(j)
-	_ = j.Ack() // a lost one is a duplicate, never a loss
+	j.end()
 	j.settled = true
 }
 
@@ -98,11 +98,10 @@ func (w *worker) keep(ctx context.Context, j *job) error {
 	case delivery.Fail:
 		return w.cfg.Keeper.StoreResult(ctx, item, envelope.Failed, last)
 	case delivery.Retry:
-		p := j.progress
-		p.Attempts, p.Tries, p.Last.Problem = v.Attempts, p.Tries+1, v.Message
-		if v.Attempts > j.progress.Attempts {
-			p.Last.Status = j.status()
+		if j.held != nil { // it waits in its place
+			return nil
 		}
+		p := j.putOff()
 		target := names.Again(j.Subject, sub.Function, sub.Trigger, p.Origin)
 		_, err := w.cfg.Keeper.Store(ctx, envelope.Retry(&j.Message, target, p, now.Add(v.Delay)))
 		return err

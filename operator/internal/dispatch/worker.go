@@ -24,6 +24,7 @@ const busyPause = time.Second
 type worker struct {
 	cfg    *Config
 	memory *memory
+	apart  *apart
 	sub    atomic.Pointer[wiring.Subscription]
 	log    *slog.Logger
 
@@ -40,8 +41,8 @@ type worker struct {
 	atWork map[*job]bool
 }
 
-func newWorker(cfg *Config, memory *memory, sub *wiring.Subscription) *worker {
-	w := &worker{cfg: cfg, memory: memory, atWork: map[*job]bool{}}
+func newWorker(cfg *Config, memory *memory, apart *apart, sub *wiring.Subscription) *worker {
+	w := &worker{cfg: cfg, memory: memory, apart: apart, atWork: map[*job]bool{}}
 	w.sub.Store(sub)
 	w.log = cfg.Logger.With("function", sub.Function.String(), "trigger", sub.Trigger)
 	return w
@@ -87,6 +88,9 @@ func (w *worker) stop(ctx context.Context) {
 	w.uncall()
 	w.heart.Wait()
 }
+
+// orderBy is the attribute that it orders by; "": none. A worker has one for good.
+func (w *worker) orderBy() string { return w.sub.Load().OrderBy }
 
 // take gives a message a goroutine of its own to be prepared in; the consumer's
 // MaxAckPending bounds how many there are, and memory how much they are.

@@ -75,6 +75,7 @@ type Progress struct {
 type Try struct {
 	Status  int    `json:"status,omitempty"` // of the last call's answer; 0: there was none
 	Problem string `json:"problem"`          // in one sentence
+	Broken  bool   `json:"broken,omitempty"` // the connection of the last call broke
 }
 
 // Progress reads how far m has come. A message that was never put off is its
@@ -130,7 +131,7 @@ func Retry(m *Message, target string, p Progress, due time.Time) *Message {
 	h.Set(HeaderOrigin, p.Origin)
 	h.Set(HeaderFirst, p.First.UTC().Format(time.RFC3339Nano))
 	if p.Last != (Try{}) {
-		setJSON(h, HeaderLast, Try{p.Last.Status, cut(p.Last.Problem, maxProblem)})
+		setJSON(h, HeaderLast, Try{p.Last.Status, cut(p.Last.Problem, maxProblem), p.Last.Broken})
 	}
 	out := &Message{Subject: target, Header: h, Body: m.Body, ID: retryID(m, target, p.Tries)}
 	out.PutOff(due)

@@ -71,7 +71,7 @@ func TestProgress(t *testing.T) {
 		"a mail":         {"work.coop.mail.offers.xyz", Header{HeaderFormat: {"1"}}, Progress{Origin: "xyz", First: now, Due: now}, ""},
 		"a retry":        {"evretry.coop.offers.welcome.9", retried(), Progress{2, 3, "9", first, first, Try{}}, ""},
 		"one replayed":   {"evretry.coop.offers.welcome.9", retried(HeaderDue, now.Format(time.RFC3339Nano)), Progress{2, 3, "9", first, now, Try{}}, ""},
-		"a retry, told":  {"evretry.coop.offers.welcome.9", retried(HeaderLast, `{"status":503,"problem":"no"}`), Progress{2, 3, "9", first, first, Try{503, "no"}}, ""},
+		"a retry, told":  {"evretry.coop.offers.welcome.9", retried(HeaderLast, `{"status":502,"problem":"no","broken":true}`), Progress{2, 3, "9", first, first, Try{502, "no", true}}, ""},
 		"bad last try":   {evt, retried(HeaderLast, "x"), Progress{}, HeaderLast},
 		"no headers":     {evt, nil, Progress{}, `format ""`},
 		"another format": {evt, Header{HeaderFormat: {"2"}}, Progress{}, `format "2"`},
@@ -107,7 +107,7 @@ func TestRetry(t *testing.T) {
 		if err != nil || p.Origin != "42" || !p.First.Equal(first) {
 			t.Fatalf("got %+v, %v", p, err)
 		}
-		p.Attempts, p.Tries, p.Last = p.Attempts+1, p.Tries+1, Try{500 + tries, "it\nfailed"}
+		p.Attempts, p.Tries, p.Last = p.Attempts+1, p.Tries+1, Try{Status: 500 + tries, Problem: "it\nfailed"}
 		due := now.Add(time.Duration(tries) * 1_000_000_007)
 		r := Retry(m, target, p, due)
 		if !maps.EqualFunc(m.Header, before, slices.Equal) {
@@ -187,11 +187,11 @@ func TestHeaderFits(t *testing.T) {
 	for name, m := range map[string]*Message{"event": evt, "call": call} {
 		largest[name] = m
 		target := names.EventRetry(function, trigger, id)
-		largest[name+", put off"] = Retry(m, target, Progress{10_000, 1_000_000, id, first, first, Try{599, problem}}, now)
+		largest[name+", put off"] = Retry(m, target, Progress{10_000, 1_000_000, id, first, first, Try{599, problem, true}}, now)
 		dead := delivered(Dead(delivered(largest[name+", put off"], 1), function, letter), 1<<63)
 		again := Replay(dead, letter, nil, target, now)
 		largest[name+", dead"], largest[name+", replayed"] = dead, again
-		again = Retry(delivered(again, 1), target, Progress{10_000, 1_000_000, id, first, first, Try{599, problem}}, now)
+		again = Retry(delivered(again, 1), target, Progress{10_000, 1_000_000, id, first, first, Try{599, problem, true}}, now)
 		largest[name+", replayed, dead"] = Dead(delivered(again, 1), function, letter)
 	}
 	for name, m := range largest {

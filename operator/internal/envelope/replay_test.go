@@ -36,7 +36,7 @@ func TestReplay(t *testing.T) {
 		if err != nil || p.Attempts != 0 || p.Tries != 0 || p.Origin != "42" || !p.First.Equal(first) || p.Last != (Try{}) || m.Replays() != n {
 			t.Fatalf("after %d replays it has come as far as %+v, %v", n, p, err)
 		}
-		p.Attempts, p.Tries, p.Last = 1, 1, Try{500, "it failed"}
+		p.Attempts, p.Tries, p.Last = 1, 1, Try{Status: 500, Problem: "it failed"}
 		retry := Retry(m, target, p, now)
 		if late, err := delivered(retry, 99).Progress(); err != nil || late != p {
 			t.Errorf("put off, it has come as far as %+v, %v, want %+v", late, err, p)

@@ -28,6 +28,7 @@ const (
 	Store
 	Queue
 	Mail
+	Schedule
 )
 
 // Node is a thing in the graph. Nothing but callers is shared by namespaces.
@@ -55,6 +56,9 @@ func Edges(s *wiring.Snapshot) []Edge {
 	for _, sub := range s.Subscriptions {
 		if from, ok := source(sub); ok {
 			out = append(out, Edge{from, function(sub.Function), sub.Trigger, true})
+		}
+		if s := sub.Schedule; s != nil {
+			out = append(out, Edge{Node{Schedule, sub.Function.Namespace, s.Spec.String()}, function(sub.Function), sub.Trigger, true})
 		}
 		for _, t := range sub.Types {
 			ns := sub.Function.Namespace
@@ -186,7 +190,7 @@ func (l layout) label(n Node) string {
 
 // Mermaid writes the edges as a Mermaid flowchart.
 func Mermaid(w io.Writer, edges []Edge) error {
-	shapes := map[Kind][2]string{Function: {"[", "]"}, Caller: {"([", "])"}, Event: {"{{", "}}"}, Bucket: {"[(", ")]"}, Store: {"[/", "/]"}, Queue: {"[[", "]]"}, Mail: {">", "]"}}
+	shapes := map[Kind][2]string{Function: {"[", "]"}, Caller: {"([", "])"}, Event: {"{{", "}}"}, Bucket: {"[(", ")]"}, Store: {"[/", "/]"}, Queue: {"[[", "]]"}, Mail: {">", "]"}, Schedule: {"((", "))"}}
 	var b strings.Builder
 	b.WriteString("flowchart LR\n")
 	l := arrange(edges)
@@ -210,7 +214,7 @@ func Mermaid(w io.Writer, edges []Edge) error {
 
 // DOT writes the edges in Graphviz's language.
 func DOT(w io.Writer, edges []Edge) error {
-	shapes := map[Kind]string{Function: "box", Caller: "oval", Event: "hexagon", Bucket: "cylinder", Store: "folder", Queue: "cds", Mail: "note"}
+	shapes := map[Kind]string{Function: "box", Caller: "oval", Event: "hexagon", Bucket: "cylinder", Store: "folder", Queue: "cds", Mail: "note", Schedule: "circle"}
 	var b strings.Builder
 	b.WriteString("digraph serviceful {\n  rankdir=LR;\n")
 	l := arrange(edges)

@@ -27,12 +27,13 @@ func Do(rt http.RoundTripper, l Lease, timeout time.Duration, req *http.Request)
 	maps.Copy(req.Header, l.Header)
 	resp, err := rt.RoundTrip(req.WithContext(ctx))
 	if err != nil {
-		return delivery.Outcome{Called: !NotSent(err) && !errors.Is(context.Cause(ctx), ErrNotStarted), Problem: describe(ctx, err)}, nil
+		called := !NotSent(err) && !errors.Is(context.Cause(ctx), ErrNotStarted)
+		return delivery.Outcome{Called: called, Broken: called && ctx.Err() == nil, Problem: describe(ctx, err)}, nil
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, envelope.MaxResponse+1))
 	if err != nil {
-		return delivery.Outcome{Called: true, Problem: "the answer broke off: " + describe(ctx, err)}, nil
+		return delivery.Outcome{Called: true, Broken: ctx.Err() == nil, Problem: "the answer broke off: " + describe(ctx, err)}, nil
 	}
 	if l.notCalled(bound, resp.StatusCode, body) {
 		return delivery.Outcome{Problem: fmt.Sprintf("the function could not be reached: %d %s", resp.StatusCode, firstLine(body))}, nil
@@ -41,7 +42,8 @@ func Do(rt http.RoundTripper, l Lease, timeout time.Duration, req *http.Request)
 	if len(body) > envelope.MaxResponse {
 		a.Body, a.Truncated = body[:envelope.MaxResponse], true
 	}
-	return delivery.Outcome{Called: true, Status: a.Status, RetryAfter: retryAfter(resp.Header, time.Now())}, a
+	broken := a.Status == http.StatusBadGateway // how what stands before a function on a cluster says so
+	return delivery.Outcome{Called: true, Status: a.Status, Broken: broken, RetryAfter: retryAfter(resp.Header, time.Now())}, a
 }
 
 // NotSent reports whether an error of a round trip proves that the function did

@@ -28,6 +28,7 @@ func TestDefaults(t *testing.T) {
 		"spec.bindings[].objects.access":  v1alpha1.DefaultAccess,
 		trigger + "http.async":            false,
 		trigger + "schedule.missed":       v1alpha1.DefaultMissed,
+		trigger + "schedule.overlap":      false,
 		deliver + "retry":                 v1alpha1.DefaultRetry,
 		deliver + "backoffPolicy":         v1alpha1.DefaultBackoffPolicy,
 		deliver + "backoffDelay":          v1alpha1.DefaultBackoffDelay,

@@ -36,6 +36,7 @@ const image = "image: ko://x, "
 func trigger(fields string) string { return image + "triggers: [{name: a, " + fields + "}]" }
 func event(fields string) string   { return trigger("event: {types: [a.b], " + fields + "}") }
 func deliver(fields string) string { return trigger("event: {types: [a]}, delivery: {" + fields + "}") }
+func clock(fields string) string   { return trigger("schedule: {" + fields + "}") }
 func route(path string) string     { return trigger("http: {path: '" + path + "'}") }
 
 const (
@@ -54,6 +55,9 @@ const (
 	pattern   = "must be a path pattern: segments such as /members/{number}; {name...} and {$} only as the last segment; no empty segment, no '.' or '..', no query"
 	parameter = "every parameter of a path needs a name of its own, whatever its case"
 	ours      = "/calls, /healthz and /readyz belong to the platform: choose another path"
+	cron      = "must be five cron fields (minute, hour, day of month, month, day of week), six with the second first, or @every and a duration: '30 2 * * *', '@every 90s'"
+	interval  = "an interval must be from 1s to 8760h"
+	zone      = "must be an IANA time zone such as Europe/London"
 	minMax    = "min must not be greater than max (default 20)"
 )
 
@@ -96,10 +100,23 @@ var specRules = map[string]ruleCase{
 	"trigger name":            {image + "triggers: [{name: A.b, http: {path: /}}]", "spec.triggers[0].name", label},
 	"trigger of no source":    {image + "triggers: [{name: a}]", "spec.triggers[0]", source},
 	"trigger of two sources":  {trigger("http: {path: /}, event: {types: [a]}"), "spec.triggers[0]", source},
-	"trigger of a schedule":   {trigger("schedule: {cron: '* * * * *'}"), "spec.triggers[0].schedule", "schedule triggers are not supported yet"},
 	"store of a trigger":      {trigger("object: {store: a.b}"), "spec.triggers[0].object.store", label},
 	"bucket of a trigger":     {trigger("keyValue: {bucket: A}"), "spec.triggers[0].keyValue.bucket", label},
 	"keys of a trigger":       {trigger("keyValue: {bucket: a, keys: 'a*'}"), "spec.triggers[0].keyValue.keys", keys},
+	"cron of four fields":     {clock("cron: '* * * *'"), "spec.triggers[0].schedule.cron", cron},
+	"cron of seven fields":    {clock("cron: '* * * * * * *'"), "spec.triggers[0].schedule.cron", cron},
+	"cron with a zone":        {clock("cron: 'TZ=UTC * * * * *'"), "spec.triggers[0].schedule.cron", cron},
+	"cron of a word":          {clock("cron: '@daily'"), "spec.triggers[0].schedule.cron", cron},
+	"cron of nothing in it":   {clock("cron: ', * * * * *'"), "spec.triggers[0].schedule.cron", cron},
+	"no interval":             {clock("cron: '@every now'"), "spec.triggers[0].schedule.cron", cron},
+	"interval too short":      {clock("cron: '@every 999ms'"), "spec.triggers[0].schedule.cron", interval},
+	"interval too long":       {clock("cron: '@every 8761h'"), "spec.triggers[0].schedule.cron", interval},
+	"interval in a zone":      {clock("cron: '@every 1s', timeZone: UTC"), "spec.triggers[0].schedule.timeZone", "@every counts from when it was set, whatever a clock shows: remove timeZone"},
+	"zone of a path":          {clock("cron: '* * * * *', timeZone: ../UTC"), "spec.triggers[0].schedule.timeZone", zone},
+	"the machine's zone":      {clock("cron: '* * * * *', timeZone: Local"), "spec.triggers[0].schedule.timeZone", zone},
+	"times in a batch":        {trigger("schedule: {cron: '* * * * *'}, delivery: {batch: {size: 2}}"), "spec.triggers[0].delivery.batch", "a schedule has a call for each of its times: remove batch"},
+	"one call and several":    {trigger("schedule: {cron: '* * * * *'}, delivery: {concurrency: 1}"), "spec.triggers[0].delivery.concurrency", "without overlap a schedule's calls are made one at a time: set schedule.overlap to true or remove concurrency"},
+	"queue of a trigger":      {trigger("queue: {name: a.b}"), "spec.triggers[0].queue.name", label},
 	"path syntax":             {trigger("path: 'a?b', event: {types: [a]}"), "spec.triggers[0].path", "must be an absolute URL path without a query, such as /events/joined"},
 	"path of an http trigger": {trigger("path: /a, http: {path: /}"), "spec.triggers[0].path", "an http trigger gets the caller's own path: write spec.triggers[].http.path only"},
 	"delivery of a sync call": {trigger("delivery: {}, http: {path: /}"), "spec.triggers[0].delivery", "a synchronous http trigger has no delivery, because nothing is retried: set http.async to true or remove delivery"},
@@ -124,7 +141,8 @@ var specRules = map[string]ruleCase{
 	"window too long":         {deliver("batch: {size: 2, window: 5m1s}"), "spec.triggers[0].delivery.batch.window", window},
 	"window of one":           {deliver("batch: {window: 5s}"), "spec.triggers[0].delivery.batch.size", "a window is the wait for more events: set size to 2 or more, or remove window"},
 	"window beyond maxAge":    {deliver("batch: {size: 2, window: 60s}, maxAge: 1m"), "spec.triggers[0].delivery.batch.window", "an event would be dead (maxAge) before its batch is called: make batch.window shorter than maxAge"},
-	"delivery orderBy":        {deliver("orderBy: subject"), "spec.triggers[0].delivery.orderBy", "delivery.orderBy is not supported yet"},
+	"orderBy syntax":          {deliver("orderBy: Member-Number"), "spec.triggers[0].delivery.orderBy", "must be the name of a CloudEvents attribute: 1 to 20 lower-case letters and digits, such as subject"},
+	"orderBy of a call":       {trigger("http: {path: /, async: true}, delivery: {orderBy: subject}"), "spec.triggers[0].delivery.orderBy", "only events have an attribute to be ordered by, and the calls of http and schedule triggers have not: remove orderBy"},
 	"startFrom syntax":        {deliver("startFrom: yesterday"), "spec.triggers[0].delivery.startFrom", "must be New, All or an RFC 3339 time such as 2026-01-31T12:00:00Z"},
 	"startFrom of a call":     {trigger("http: {path: /, async: true}, delivery: {startFrom: All}"), "spec.triggers[0].delivery.startFrom", "only an event, keyValue or object trigger has a log to start from: remove startFrom"},
 	"outcome's type":          {deliver("onSuccess: {eventType: 'a.*'}"), "spec.triggers[0].delivery.onSuccess.eventType", "must be an event type: dot-separated tokens of letters, digits, '_' and '-', such as offers.import.ended.v1"},
@@ -257,6 +275,10 @@ func TestAccepted(t *testing.T) {
 		"the longest":     image + "timeout: 1h, scale: {idle: 3600s, min: 20}",
 		"delivery":        deliver("retry: 0, backoffPolicy: linear, backoffDelay: PT0.25S, timeout: PT1M30S, retryAfterMax: PT0S, maxAge: 72h, concurrency: 1"),
 		"async delivery":  trigger("http: {path: /, async: true}, delivery: {}"),
+		"a cron":          clock("cron: '*/5 0-6,12 1,15 JAN-jun ?', timeZone: America/Argentina/Buenos_Aires, missed: Skip"),
+		"with seconds":    clock("cron: '0  30 2 * * Mon', timeZone: Etc/GMT+5"),
+		"an interval":     clock("cron: '@every 1h0m1.5s'"),
+		"overlapping":     trigger("schedule: {cron: '@every 1s', overlap: true}, delivery: {concurrency: 3}"),
 		"not paused":      trigger("http: {path: /}, paused: false"),
 		"keys":            trigger("keyValue: {bucket: a, keys: a.>}, path: /a, delivery: {startFrom: All, batch: {size: 2}}"),
 		"every key":       trigger("keyValue: {bucket: a-1}"),

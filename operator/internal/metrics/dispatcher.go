@@ -77,7 +77,7 @@ func (m *Metrics) Dispatcher() *Dispatcher {
 		deadLetters.DeletePartialMatch(k.labels())
 	}
 	d := &Dispatcher{newTable(fill, drop), deadLetters}
-	m.registry.MustRegister(newReading("serviceful_dispatcher_messages_in_flight", "Messages that were taken and are not settled, those that wait for their batch among them.", triggerLabels,
+	m.registry.MustRegister(newReading("serviceful_dispatcher_messages_in_flight", "Messages that were taken and are not settled, those that wait for their batch among them; in order, those that are called.", triggerLabels,
 		func(emit func(float64, ...string)) {
 			d.triggers.each(func(k trigger, n int64) { emit(float64(n), k.Namespace, k.Name, k.Trigger) })
 		}))

@@ -50,7 +50,7 @@ func WorkSubjects(namespace string) []string {
 
 // ResultSubjects are all subjects of the stream Results(namespace).
 func ResultSubjects(namespace string) []string {
-	return []string{"res." + namespace + ".>", "idem." + namespace + ".>"}
+	return []string{"res." + namespace + ".>", "idem." + namespace + ".>", "claim." + namespace + ".>"}
 }
 
 // EventRetry is where the copy of an event waits to be delivered again to one
@@ -126,6 +126,25 @@ func IsTick(subject string) bool {
 	return len(t) == 6 && t[0] == "work" && t[2] == "cron"
 }
 
+// ParseClock is the inverse of Clock.
+func ParseClock(subject string) (f Function, trigger string, ok bool) {
+	t := strings.Split(subject, ".")
+	if len(t) != 5 || t[0] != "worksched" || t[2] != "clock" {
+		return Function{}, "", false
+	}
+	return Function{t[1], t[3]}, t[4], true
+}
+
+// ParseTick reads the subject of a schedule's message, also of one that was put
+// off.
+func ParseTick(subject string) (f Function, trigger string, ok bool) {
+	t := strings.Split(subject, ".")
+	if !IsTick(subject) {
+		return Function{}, "", false
+	}
+	return Function{t[1], t[3]}, t[4], true
+}
+
 // Again is the subject on which a message is delivered to a trigger again, given
 // the one it came on: what was accepted for the trigger alone keeps its place, and
 // an event, which others get as well, has one of its own. origin is what the
@@ -183,6 +202,11 @@ func Result(namespace, id string) string { return "res." + namespace + "." + id 
 // subject token made from the key.
 func Idempotency(f Function, scope, hash string) string {
 	return "idem." + f.Namespace + "." + f.Name + "." + scope + "." + hash
+}
+
+// Claim is where it is kept which dispatcher calls an ordered trigger.
+func Claim(f Function, trigger string) string {
+	return "claim." + f.Namespace + "." + f.Name + "." + trigger
 }
 
 // WorkItem is what the subject of a stored call, a mail or a queue's message

@@ -42,6 +42,7 @@ func TestSubjects(t *testing.T) {
 		"mailbox":             {MailboxSubject("coop", "id"), "mailbox.coop.id"},
 		"dead letter":         {DeadSubject(offers, "redeem"), "dead.coop.offers.redeem"},
 		"result":              {Result("coop", "id"), "res.coop.id"},
+		"claim":               {Claim(offers, "welcome"), "claim.coop.offers.welcome"},
 		"idempotency":         {Idempotency(offers, "redeem", "hash"), "idem.coop.offers.redeem.hash"},
 		"stream of events":    {Events("coop"), "EV_coop"},
 		"stream of work":      {Work("coop"), "WORK_coop"},

@@ -115,7 +115,7 @@ func revision(fn *v1alpha1.Function, s Settings) servingv1.RevisionSpec {
 			// with a thousand of them impossible.
 			EnableServiceLinks: &noLinks,
 			ImagePullSecrets:   as[[]corev1.LocalObjectReference](fn.Spec.ImagePullSecrets),
-			Volumes:            append(mounted(fn), token()),
+			Volumes:            append(mounted(fn), token(fn)...),
 			Containers:         []corev1.Container{container(fn, s)},
 		},
 	}
@@ -160,9 +160,11 @@ func container(fn *v1alpha1.Function, s Settings) corev1.Container {
 			corev1.EnvVar{Name: "SERVICEFUL_URL", Value: s.ServicesURL},
 			corev1.EnvVar{Name: "SERVICEFUL_TOKEN_FILE", Value: tokenFolder + "/" + tokenFile},
 		),
-		VolumeMounts: append(mounts(fn),
-			corev1.VolumeMount{Name: tokenVolume, MountPath: tokenFolder, ReadOnly: true}),
+		VolumeMounts:    mounts(fn),
 		SecurityContext: restricted(),
+	}
+	if usesServices(fn) {
+		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: tokenVolume, MountPath: tokenFolder, ReadOnly: true})
 	}
 	if fn.Spec.Resources != nil {
 		c.Resources = as[corev1.ResourceRequirements](fn.Spec.Resources)
@@ -203,12 +205,22 @@ func mounted(fn *v1alpha1.Function) (out []corev1.Volume) {
 	return out
 }
 
-// token is the folder with the file that says who the function is.
-func token() corev1.Volume {
+// usesServices reports whether any call to the services door is allowed to a
+// function.
+func usesServices(fn *v1alpha1.Function) bool { return len(fn.Spec.Emits)+len(fn.Spec.Bindings) > 0 }
+
+// token is the folder with the file that says who the function is. One that may
+// use nothing has none: nobody needs a credential that opens no door, and an
+// instance without volumes starts sooner, for the kubelet looks only a few times
+// a second whether all are mounted.
+func token(fn *v1alpha1.Function) []corev1.Volume {
+	if !usesServices(fn) {
+		return nil
+	}
 	lifetime := seconds(tokenLifetime)
-	return corev1.Volume{Name: tokenVolume, VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
+	return []corev1.Volume{{Name: tokenVolume, VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
 		Sources: []corev1.VolumeProjection{{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{
 			Audience: v1alpha1.TokenAudience, ExpirationSeconds: &lifetime, Path: tokenFile,
 		}}},
-	}}}
+	}}}}
 }

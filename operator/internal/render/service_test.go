@@ -66,6 +66,8 @@ volumeMounts:
 - {name: config, mountPath: /config, readOnly: true}
 - {name: both, mountPath: /both}
 - {name: tmp, mountPath: /tmp, subPath: x}
+bindings:
+- {keyValue: {bucket: offers}}
 `
 
 var specs = map[string]string{"least": least, "everything": everything}
@@ -75,6 +77,18 @@ func TestGolden(t *testing.T) {
 		fn := function(t, spec)
 		golden(t, name+".service.yaml", render.Service(fn, settings))
 		golden(t, name+".account.yaml", render.ServiceAccount(fn))
+	}
+}
+
+// TestToken checks that a function has a token if, and only if, some call to the
+// services is allowed to it.
+func TestToken(t *testing.T) {
+	for spec, want := range map[string]bool{"": false, "emits: [a.b.v1]": true, "bindings: [{mail: {}}]": true} {
+		pod := render.Service(function(t, least+spec), settings).Spec.Template.Spec.PodSpec
+		volumes, mounts := len(pod.Volumes) == 1, len(pod.Containers[0].VolumeMounts) == 1
+		if volumes != want || mounts != want {
+			t.Errorf("%q: a volume is %t, and mounted %t", spec, volumes, mounts)
+		}
 	}
 }
 

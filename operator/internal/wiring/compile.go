@@ -121,6 +121,8 @@ func (c *compiler) function(fn *v1alpha1.Function) {
 			c.object(fn, f.Name, i)
 		case t.Queue != nil:
 			c.queue(fn, f.Name, i)
+		case t.Schedule != nil:
+			c.schedule(fn, f.Name, i)
 		}
 		for _, s := range c.out.Subscriptions[before:] {
 			s.deliver(t.Delivery)

@@ -10,6 +10,7 @@ import (
 	"github.com/serviceful/serviceful/operator/internal/event"
 	"github.com/serviceful/serviceful/operator/internal/names"
 	"github.com/serviceful/serviceful/operator/internal/route"
+	"github.com/serviceful/serviceful/operator/internal/schedule"
 )
 
 // Snapshot is how a set of Functions is wired. It is never changed, so any
@@ -75,15 +76,18 @@ type Route struct {
 type Subscription struct {
 	Function    names.Function // its Name is "" for a relay
 	Trigger     string
-	Types       []string // of an event trigger: its patterns, none covered by another
-	Bucket      string   // of a keyValue trigger, and of the relay of a bucket's changes
-	Store       string   // of an object trigger, and of the relay of a store's changes
-	Queue       string   // of a queue trigger
-	Path        string   // where an event is POSTed
+	Types       []string           // of an event trigger: its patterns, none covered by another
+	Bucket      string             // of a keyValue trigger, and of the relay of a bucket's changes
+	Store       string             // of an object trigger, and of the relay of a store's changes
+	Queue       string             // of a queue trigger
+	Schedule    *schedule.Schedule // of a schedule trigger; never due while it cannot be read
+	SkipMissed  bool               // of a schedule trigger: times that were missed are not called for
+	Path        string             // where an event is POSTed
 	Stream      string
 	Consumer    string
 	Filters     []string // subjects: the source's and the retries'
 	Concurrency int      // calls in flight over all dispatchers; InFlight says how many messages
+	OrderBy     string   // the attribute whose equal values are called in order; "": no order
 	Batch       Batch
 	OnSuccess   Destination
 	OnFailure   Destination
@@ -131,9 +135,16 @@ type Destination struct{ EventType, Queue string }
 // many calls it may have.
 const maxInFlight = 32768
 
+// heldInOrder is how many messages an ordered trigger has in flight: to be called,
+// or to wait for one of their value. Then the trigger waits.
+const heldInOrder = 10_000
+
 // InFlight is how many messages may be in flight over all dispatchers: as many as
 // fill all calls.
 func (s *Subscription) InFlight() int {
+	if s.OrderBy != "" { // its dispatcher counts the calls
+		return heldInOrder
+	}
 	return max(s.Concurrency, min(s.Concurrency*s.Batch.Size, maxInFlight))
 }
 

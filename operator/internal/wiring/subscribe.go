@@ -12,6 +12,7 @@ import (
 	"github.com/serviceful/serviceful/operator/internal/delivery"
 	"github.com/serviceful/serviceful/operator/internal/filter"
 	"github.com/serviceful/serviceful/operator/internal/names"
+	"github.com/serviceful/serviceful/operator/internal/schedule"
 )
 
 // unlimited is what a scale.concurrency of 0 counts as.
@@ -109,6 +110,36 @@ func (c *compiler) queue(fn *v1alpha1.Function, f names.Function, i int) {
 	c.out.Subscriptions = append(c.out.Subscriptions, s)
 }
 
+// schedule wires a trigger to its clock. One whose schedule cannot be read keeps
+// what it has, and its clock stands still.
+func (c *compiler) schedule(fn *v1alpha1.Function, f names.Function, i int) {
+	t := &fn.Spec.Triggers[i]
+	spec := schedule.Spec{Cron: t.Schedule.Cron, TimeZone: t.Schedule.TimeZone}
+	at, err := schedule.Parse(spec)
+	switch {
+	case errors.Is(err, schedule.ErrTimeZone):
+		c.problem(fn, i, "schedule.timeZone", v1alpha1.ReasonInvalidSchedule, "it does not fire until its schedule is mended: %v", err)
+	case err != nil:
+		c.problem(fn, i, "schedule.cron", v1alpha1.ReasonInvalidSchedule, "it does not fire until its schedule is mended: cron %q: %v", spec.Cron, err)
+	}
+	if err != nil {
+		at = &schedule.Schedule{Spec: spec}
+	}
+	s := &Subscription{
+		Function: f, Trigger: t.Name, Schedule: at, SkipMissed: t.Schedule.Missed == v1alpha1.MissedSkip, Path: path(t),
+		Stream: names.Work(f.Namespace), Consumer: names.Consumer(f.Name, t.Name),
+		Filters:     []string{names.TickFilter(f, t.Name)},
+		Concurrency: 1,
+		Policy:      policy(fn, t, delivery.Event),
+		Paused:      t.Paused,
+		Held:        err != nil,
+	}
+	if t.Schedule.Overlap {
+		s.Concurrency = concurrency(fn, t)
+	}
+	c.out.Subscriptions = append(c.out.Subscriptions, s)
+}
+
 // path is where the function is POSTed what a source delivers.
 func path(t *v1alpha1.Trigger) string { return cmp.Or(t.Path, "/") }
 
@@ -153,7 +184,13 @@ func (s *Subscription) deliver(d *v1alpha1.Delivery) {
 		return
 	}
 	s.OnSuccess, s.OnFailure = destination(d.OnSuccess), destination(d.OnFailure)
-	if d.Batch == nil || s.Policy.Source != delivery.Event {
+	if s.Policy.Source != delivery.Event {
+		return
+	}
+	if d.OrderBy != nil {
+		s.OrderBy = *d.OrderBy
+	}
+	if d.Batch == nil {
 		return
 	}
 	s.Batch.Size = 1

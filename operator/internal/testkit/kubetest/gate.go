@@ -8,6 +8,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -98,6 +99,32 @@ func (g *Gate) Asked() sets.Set[string] {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.asked.Clone()
+}
+
+// CheckRights checks that whoever came through the gate asked for all that some
+// roles grant, and for nothing else. Besides are rights that are needed and not
+// asked for, each with the reason.
+func (g *Gate) CheckRights(tb testing.TB, besides map[string]string, files ...string) {
+	tb.Helper()
+	granted, asked := Rights(tb, files...), g.Asked()
+	for right := range asked {
+		if after, ok := strings.CutPrefix(right, "watch "); ok {
+			asked.Insert("list " + after) // what a watch falls back to where a server does not stream lists
+		}
+	}
+	for right := range granted.Difference(asked) {
+		if besides[right] == "" {
+			tb.Errorf("it may %s, and never does", right)
+		}
+	}
+	for right := range asked.Difference(granted) {
+		tb.Errorf("it asks to %s, and may not", right)
+	}
+	for right, why := range besides {
+		if !granted.Has(right) || asked.Has(right) {
+			tb.Errorf("it is no exception that it may %s: %s", right, why)
+		}
+	}
 }
 
 // Kubeconfig is a file by which a program comes through the gate as a

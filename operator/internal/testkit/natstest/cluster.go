@@ -74,23 +74,70 @@ func (c *Cluster) Start(i int) {
 	}
 }
 
-// Settled waits until the servers that run have a leader, and know all that they
-// should.
+// Settled waits until the servers that run have a leader, and each stream and
+// consumer is on as many of them as it should be: one that is still on its way to
+// a second server is gone with the first.
 func (c *Cluster) Settled() {
 	c.tb.Helper()
+	var missing string
 	for end := time.Now().Add(startTimeout); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		led, healthy := false, true
-		for _, s := range c.servers {
-			if s != nil {
-				led = led || s.JetStreamIsLeader()
-				healthy = healthy && s.Healthz(nil).Error == ""
-			}
-		}
-		if led && healthy {
+		if missing = c.missing(); missing == "" {
 			return
 		}
 	}
-	c.tb.Fatal("the servers do not agree")
+	c.tb.Fatalf("the servers do not agree: %s", missing)
+}
+
+// missing is what the servers that run have not done yet, "" for nothing.
+func (c *Cluster) missing() string {
+	led := false
+	for _, s := range c.servers {
+		if s == nil {
+			continue
+		}
+		led = led || s.JetStreamIsLeader()
+		if err := s.Healthz(nil).Error; err != "" {
+			return err
+		}
+		js, err := s.Jsz(&server.JSzOptions{Accounts: true, Streams: true, Consumer: true, Config: true})
+		if err != nil {
+			return err.Error()
+		}
+		for _, account := range js.AccountDetails {
+			for _, stream := range account.Streams {
+				if !spread(stream.Cluster, stream.Config.Replicas, s.Name()) {
+					return fmt.Sprintf("stream %s is not on %d servers", stream.Name, stream.Config.Replicas)
+				}
+				for _, consumer := range stream.Consumer {
+					if !spread(consumer.Cluster, stream.Config.Replicas, s.Name()) {
+						return fmt.Sprintf("consumer %s is not on %d servers", consumer.Name, stream.Config.Replicas)
+					}
+				}
+			}
+		}
+	}
+	if !led {
+		return "there is no leader"
+	}
+	return ""
+}
+
+// spread reports whether something that servers keep is led and, as far as its
+// leader knows, on as many as it should be. Only the leader is asked that.
+func spread(info *server.ClusterInfo, replicas int, self string) bool {
+	if info == nil || info.Leader == "" {
+		return false
+	}
+	if info.Leader != self {
+		return true
+	}
+	current := 1
+	for _, peer := range info.Replicas {
+		if peer.Current && !peer.Offline {
+			current++
+		}
+	}
+	return current == replicas
 }
 
 // Stop ends server i. Its files stay.
