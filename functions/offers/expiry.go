@@ -26,20 +26,22 @@ type lot struct {
 
 // nightly puts everything that may expire on a queue, a lot at a time, so that the work is spread and what fails is done again alone.
 func (h *handler) nightly(w http.ResponseWriter, r *http.Request) error {
-	event, err := serviceful.ReadEvent(r, new(json.RawMessage))
-	if err != nil {
+	var night struct {
+		Scheduled time.Time `json:"scheduled"`
+	}
+	if _, err := serviceful.ReadEvent(r, &night); err != nil {
 		return err
 	}
 	for _, prefix := range []string{memberKeys, offerKeys} {
 		for after, more := "", true; more; more = after != "" {
-			var keys []string
-			if keys, after, err = h.offers.Page(r.Context(), prefix, inOneLot, after); err != nil {
+			keys, next, err := h.offers.Page(r.Context(), prefix, inOneLot, after)
+			if err != nil {
 				return err
 			}
-			if len(keys) == 0 {
+			if after = next; len(keys) == 0 {
 				continue
 			}
-			body, err := json.Marshal(lot{Night: event.Time, Keys: keys})
+			body, err := json.Marshal(lot{Night: night.Scheduled, Keys: keys})
 			if err != nil {
 				return fmt.Errorf("encoding a lot: %w", err)
 			}

@@ -20,9 +20,8 @@ import (
 )
 
 const (
-	fileKeys   = "file."   // and the name: what became of a file
-	maxFile    = 256 << 20 // bytes
-	maxReasons = 20        // rejected lines that an event names
+	fileKeys   = "file." // and the name: what became of a file
+	maxReasons = 20      // rejected lines that an event names
 )
 
 var validFile = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}[.]csv$`)
@@ -33,10 +32,7 @@ func (h *handler) upload(w http.ResponseWriter, r *http.Request) error {
 	if !validFile.MatchString(name) {
 		return serviceful.NewProblem(http.StatusBadRequest, "a file's name is up to 100 letters, digits, dots, hyphens and underscores, and ends in .csv")
 	}
-	if _, err := h.files.Put(r.Context(), name, "text/csv", http.MaxBytesReader(w, r.Body, maxFile)); err != nil {
-		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-			return serviceful.NewProblem(http.StatusRequestEntityTooLarge, "a file has at most %d MiB", maxFile>>20)
-		}
+	if _, err := h.files.Put(r.Context(), name, "text/csv", r.Body); err != nil {
 		return fmt.Errorf("keeping the file: %w", err)
 	}
 	return serviceful.WriteJSON(w, http.StatusAccepted, map[string]string{"file": name})

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/serviceful/serviceful/functions/serviceful"
+	"github.com/serviceful/serviceful/functions/serviceful/servicefultest"
 )
 
 // read is the offers and the reasons of a file, in order.
@@ -95,4 +96,64 @@ func FuzzTable(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestLoad breaks the loading of a file off at each of its calls and repeats it.
+func TestLoad(t *testing.T) {
+	servicefultest.EachCall(t, func(t *testing.T, services *servicefultest.Services, broken func(func())) {
+		function := newHandler(services.Client(t), at(today))
+		servicefultest.JSON[offerAnswer](t, servicefultest.Call(function, "POST", "/offers", `{"id":"tea","title":"Tea","welcome":true}`), 201)
+		servicefultest.WantProblem(t, servicefultest.Call(function, "GET", "/catalogue/spring.csv", ""), 404)
+		file := "id,title,welcome,expires\ntea,Green tea,false,\ncake,Cake,true,2026-12-31\n,Nothing,,\n"
+		if answer := servicefultest.Call(function, "PUT", "/catalogue/spring.csv", file); answer.Code != 202 {
+			t.Fatalf("answered %d %s", answer.Code, answer.Body)
+		}
+		put := serviceful.Event{
+			ID: "7", Source: "/stores/catalogue", Type: "dev.serviceful.object.put.v1", Subject: "spring.csv", Time: today,
+			Data: map[string]any{"store": "catalogue", "name": "spring.csv"},
+		}
+		broken(func() { servicefultest.Deliver(t, function, "/files", put) })
+		for range 2 {
+			events := servicefultest.Answered(t, servicefultest.Deliver(t, function, "/files", put))
+			wantEvents(t, events, importedType+" imported-spring.csv-7")
+		}
+		done := servicefultest.JSON[loaded](t, servicefultest.Call(function, "GET", "/catalogue/spring.csv", ""), 200)
+		if done.Offers != 2 || done.Rejected != 1 || len(done.Reasons) != 1 || !strings.HasPrefix(done.Reasons[0], "line 4: id") {
+			t.Errorf("loaded %+v", done)
+		}
+		servicefultest.Deliver(t, function, "/events/joined", joined)
+		wantOffers(t, function, "cake:allocated")
+		if stored := services.Bucket("offers")[offerKeys+"tea"]; stored != `{"id":"tea","title":"Green tea","welcome":false,"expires":null}` {
+			t.Errorf("stored %s", stored)
+		}
+	})
+}
+
+// TestLoadOfWhatIsGone has nothing to do for a file that was removed, and names no file that is none.
+func TestLoadOfWhatIsGone(t *testing.T) {
+	function := newHandler(servicefultest.New(t).Client(t), at(today))
+	gone := serviceful.Event{
+		ID: "8", Source: "/stores/catalogue", Type: "dev.serviceful.object.delete.v1", Subject: "spring.csv", Time: today,
+		Data: map[string]any{"store": "catalogue", "name": "spring.csv"},
+	}
+	wantEvents(t, servicefultest.Answered(t, servicefultest.Deliver(t, function, "/files", gone)))
+	servicefultest.WantProblem(t, servicefultest.Call(function, "PUT", "/catalogue/spring.txt", "x"), 400)
+}
+
+// TestWelcomeOffersAreBounded checks that a file cannot bring more than a new member gets.
+func TestWelcomeOffersAreBounded(t *testing.T) {
+	var file strings.Builder
+	file.WriteString("id,title,welcome\n")
+	for i := range maxWelcome + 1 {
+		fmt.Fprintf(&file, "o-%d,Offer,true\n", i)
+	}
+	function := newHandler(servicefultest.New(t).Client(t), at(today))
+	servicefultest.Call(function, "PUT", "/catalogue/many.csv", file.String())
+	servicefultest.Answered(t, servicefultest.Deliver(t, function, "/files", serviceful.Event{
+		ID: "9", Source: "/stores/catalogue", Type: "dev.serviceful.object.put.v1", Time: today, Data: map[string]any{"name": "many.csv"},
+	}))
+	done := servicefultest.JSON[loaded](t, servicefultest.Call(function, "GET", "/catalogue/many.csv", ""), 200)
+	if done.Offers != maxWelcome || done.Rejected != 1 || !strings.Contains(done.Reasons[0], "no more are possible") {
+		t.Errorf("loaded %+v", done)
+	}
 }

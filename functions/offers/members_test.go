@@ -140,3 +140,32 @@ func wantHistory(t *testing.T, function http.Handler, want string) {
 		t.Errorf("the history is %q, want %q", got, want)
 	}
 }
+
+// TestNightly breaks the night off at each of its calls and repeats it: every member and every offer is in some lot, and the lots end
+// what has expired.
+func TestNightly(t *testing.T) {
+	servicefultest.EachCall(t, func(t *testing.T, services *servicefultest.Services, broken func(func())) {
+		function := newHandler(services.Client(t), at(today))
+		servicefultest.JSON[offerAnswer](t, servicefultest.Call(function, "POST", "/offers", `{"id":"day","title":"For a day","welcome":true,"expires":"2026-03-02T00:00:00Z"}`), 201)
+		servicefultest.Deliver(t, function, "/events/joined", joined)
+		night := today.AddDate(0, 0, 1)
+		fired := serviceful.Event{
+			ID: night.Format(time.RFC3339), Source: "/functions/offers/triggers/nightly", Type: "dev.serviceful.schedule.fired.v1", Time: night,
+			Data: map[string]any{"scheduled": night},
+		}
+		broken(func() { servicefultest.Deliver(t, function, "/nightly", fired) })
+		servicefultest.Answered(t, servicefultest.Deliver(t, function, "/nightly", fired))
+		told := map[string]bool{}
+		for i, message := range services.Messages(expiryQueue) {
+			for _, event := range servicefultest.Answered(t, servicefultest.DeliverMessage(t, function, "/expiry", expiryQueue, fmt.Sprint(i), message)) {
+				told[event.ID] = true
+			}
+		}
+		if len(told) != 1 || !told["expired-"+number+"-day"] {
+			t.Errorf("told %v", told)
+		}
+		if _, there := services.Bucket("offers")[offerKeys+"day"]; there {
+			t.Error("the offer is in the catalogue still")
+		}
+	})
+}

@@ -71,6 +71,43 @@ func TestJoin(t *testing.T) {
 	s.eventually("all functions are at zero again", func() bool { return s.pods() == 0 })
 }
 
+// TestCatalogue has a file of offers put through the gateway: the change of the
+// store has it loaded, a member who joins gets what it greets with, and the
+// member's history tells it in order.
+func TestCatalogue(t *testing.T) {
+	t.Parallel()
+	s := newSpace(t)
+	s.apply(s.functions(), "membership", "offers")
+	var file strings.Builder
+	file.WriteString("id,title,welcome\ntea,Tea,true\ncake,Cake,true\n")
+	for n := range 500 {
+		fmt.Fprintf(&file, "offer-%d,Offer %d,false\n", n, n)
+	}
+	s.mustCall(202, "PUT", "/catalogue/spring.csv", file.String())
+	s.eventually("the file is loaded", func() bool {
+		a, err := s.call("GET", "/catalogue/spring.csv", "")
+		return err == nil && a.status == 200 && strings.Contains(a.body, `"offers":502,"rejected":0`)
+	})
+	var member struct{ Number string }
+	s.mustCall(201, "POST", "/members", `{"name": "Ada", "email": "ada@example.com", "postcode": "AB1 2CD"}`).decode(t, &member)
+	var history struct {
+		Entries []struct{ Type, Offer string }
+	}
+	s.eventually("the history tells of both offers", func() bool {
+		a, err := s.call("GET", "/members/"+member.Number+"/history", "")
+		if err != nil || a.status != 200 {
+			return false
+		}
+		a.decode(t, &history)
+		return len(history.Entries) == 2
+	})
+	s.mustCall(202, "POST", "/members/"+member.Number+"/offers/tea/redemptions", "")
+	s.eventually("the redemption comes after them", func() bool {
+		s.mustCall(200, "GET", "/members/"+member.Number+"/history", "").decode(t, &history)
+		return len(history.Entries) == 3 && history.Entries[2].Offer == "tea" && strings.HasSuffix(history.Entries[2].Type, ".redeemed.v1")
+	})
+}
+
 // unpullable is manifests in which the image of one function is not there.
 func unpullable(t *testing.T, manifests, function string) string {
 	t.Helper()

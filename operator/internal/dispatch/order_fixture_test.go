@@ -56,9 +56,9 @@ type witness struct {
 
 	mu      sync.Mutex
 	ended   map[string]map[int]bool
-	dead    map[string]bool
-	current map[string]int // calls under way
-	begun   map[string]int // the highest
+	dead    map[string]bool // of those that were answered so, and never well
+	current map[string]int  // calls under way
+	begun   map[string]int  // the highest
 	calls   int
 }
 
@@ -122,9 +122,13 @@ func (w *witness) end(member string, n, status int) {
 	if w.ended[member] == nil {
 		w.ended[member] = map[int]bool{}
 	}
+	first := !w.ended[member][n]
 	w.ended[member][n] = true
-	if status == http.StatusBadRequest {
-		w.dead[fmt.Sprint(member, "/", n)] = true
+	switch id := fmt.Sprint(member, "/", n); {
+	case status != http.StatusBadRequest: // and perhaps the answer before was not heard
+		delete(w.dead, id)
+	case first:
+		w.dead[id] = true
 	}
 }
 

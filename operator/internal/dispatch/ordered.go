@@ -73,8 +73,8 @@ func (o *ordered) run(waiting, calling context.Context) {
 			return
 		}
 		o.log.Info("calls in order from here", "revision", claim.Revision)
-		s := newSession(o, waiting, calling, claim.Tried)
-		err = s.run()
+		s := newSession(o, claim.Tried)
+		err = s.run(waiting, calling)
 		o.leave(calling, s.tried())
 		if err != nil && waiting.Err() == nil {
 			o.log.Warn("calling in order was broken off, and begins anew", "error", err)

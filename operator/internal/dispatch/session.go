@@ -21,14 +21,12 @@ import (
 // handed out and nobody has settled. So none is called before another one of its
 // value that somebody else still has.
 type session struct {
-	o       *ordered
-	sub     *wiring.Subscription // its stream and consumer are for good
-	waiting context.Context      // ends: nothing new is called
-	calling context.Context      // ends: calls under way are broken off
-	uncall  context.CancelCauseFunc
-	unwait  context.CancelFunc
-	busy    sync.WaitGroup // calls under way
-	look    chan struct{}  // whether it is complete is to be looked at
+	o     *ordered
+	sub   *wiring.Subscription                          // its stream and consumer are for good
+	over  func() bool                                   // nothing new is called any more
+	begin func(sub *wiring.Subscription, batch []*held) // a call, in a goroutine of its own
+	busy  sync.WaitGroup                                // calls under way
+	look  chan struct{}                                 // whether it is complete is to be looked at
 
 	mu       sync.Mutex
 	lanes    *order.Lanes[*held]
@@ -58,64 +56,68 @@ type held struct {
 	try   envelope.Try // the last
 }
 
-func newSession(o *ordered, waiting, calling context.Context, before map[uint64]order.Tried) *session {
+func newSession(o *ordered, before map[uint64]order.Tried) *session {
 	s := &session{o: o, sub: o.sub.Load(), lanes: order.NewLanes[*held](), look: make(chan struct{}, 1), before: before}
-	s.calling, s.uncall = context.WithCancelCause(calling)
-	s.waiting, s.unwait = context.WithCancel(waiting)
 	s.wake = time.AfterFunc(time.Hour, s.goOn)
 	s.wake.Stop()
 	return s
 }
 
-// run is the session until the dispatcher stops or the trigger is paused (nil), or
-// the claim is lost or the consumer is not the same any more.
-func (s *session) run() error {
-	defer s.uncall(nil)
-	pull, err := s.o.cfg.Source.Consume(s.calling, s.sub.Stream, s.sub.Consumer, askAhead, s.arrive)
+// run is the session until waiting ends or the trigger is paused (nil), or the claim
+// is lost or the consumer is not the same any more. When calling ends, calls under
+// way are broken off.
+func (s *session) run(waiting, calling context.Context) error {
+	calling, uncall := context.WithCancelCause(calling)
+	defer uncall(nil)
+	waiting, unwait := context.WithCancel(waiting)
+	defer unwait()
+	breakOff := func(err error) {
+		uncall(err)
+		unwait()
+	}
+	s.over = func() bool { return waiting.Err() != nil }
+	s.begin = func(sub *wiring.Subscription, batch []*held) {
+		s.busy.Go(func() { s.call(waiting, calling, sub, batch) })
+	}
+	pull, err := s.o.cfg.Source.Consume(calling, s.sub.Stream, s.sub.Consumer, askAhead, s.arrive)
 	if err != nil {
 		return err
 	}
 	var tending sync.WaitGroup
-	tended, untend := context.WithCancel(context.WithoutCancel(s.calling))
-	tending.Go(func() { s.o.keepClaim(tended, s.tried, s.breakOff) })
+	tended, untend := context.WithCancel(context.WithoutCancel(calling))
+	tending.Go(func() { s.o.keepClaim(tended, s.tried, breakOff) })
 	tending.Go(func() { s.beat(tended) })
 	tending.Go(func() {
 		if err := s.collect(tended); err != nil {
-			s.breakOff(err)
+			breakOff(err)
 		}
 	})
 	s.o.session.Store(s)
 	s.goOn()
-	s.untilPaused()
+	s.untilPaused(waiting)
 	s.o.session.Store(nil)
-	s.end()
+	unwait()
+	s.rest()
 	pull()
 	s.busy.Wait()
 	untend()
 	tending.Wait()
 	s.release()
-	return context.Cause(s.calling)
+	return context.Cause(calling)
 }
 
-// end has nothing new be called.
-func (s *session) end() {
-	s.unwait()
-	s.mu.Lock() // what was about to be called is counted by now
+// rest returns when all is counted that was about to be called when it was over.
+func (s *session) rest() {
+	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.wake.Stop()
 }
 
-// breakOff ends the session with its calls.
-func (s *session) breakOff(err error) {
-	s.uncall(err)
-	s.unwait()
-}
-
 // untilPaused waits until nothing new is to be called.
-func (s *session) untilPaused() {
+func (s *session) untilPaused(waiting context.Context) {
 	for !s.o.sub.Load().Paused {
 		select {
-		case <-s.waiting.Done():
+		case <-waiting.Done():
 			return
 		case <-s.o.changed:
 		}
@@ -173,7 +175,7 @@ func (s *session) goOn() {
 // is held.
 func (s *session) advance() {
 	sub, now, filled := s.o.sub.Load(), time.Now(), time.Time{}
-	for s.complete && s.waiting.Err() == nil && s.atWork < sub.Concurrency {
+	for s.complete && !s.over() && s.atWork < sub.Concurrency {
 		if filled = s.fills(sub, now); !filled.IsZero() {
 			break
 		}
@@ -182,13 +184,13 @@ func (s *session) advance() {
 			break
 		}
 		s.atWork++
-		s.busy.Go(func() { s.call(sub, batch) })
+		s.begin(sub, batch)
 	}
 	at := s.lanes.Wake()
 	if at.IsZero() || !filled.IsZero() && filled.Before(at) {
 		at = filled
 	}
-	if !at.IsZero() && s.complete && s.waiting.Err() == nil {
+	if !at.IsZero() && s.complete && !s.over() {
 		s.wake.Reset(time.Until(at))
 	}
 }
@@ -240,20 +242,20 @@ func (s *session) gather(sub *wiring.Subscription, now time.Time) (batch []*held
 }
 
 // call makes one call with messages: each is settled then, or waits in its place.
-func (s *session) call(sub *wiring.Subscription, batch []*held) {
+func (s *session) call(waiting, calling context.Context, sub *wiring.Subscription, batch []*held) {
 	jobs := make([]*job, len(batch))
 	var prepared []*job
 	for i, h := range batch {
 		jobs[i] = &job{Delivered: h.Delivered, sub: sub, taken: time.Now(), held: h}
-		if s.fetch(h) {
+		if s.fetch(calling, h) {
 			s.o.cfg.Meter.Begin(sub)
-			if s.o.prepare(s.calling, jobs[i]) {
+			if s.o.prepare(calling, jobs[i]) {
 				prepared = append(prepared, jobs[i])
 			}
 		}
 	}
 	if len(prepared) > 0 {
-		s.o.deliver(s.waiting, s.calling, prepared)
+		s.o.deliver(waiting, calling, prepared)
 	}
 	s.mu.Lock()
 	s.atWork-- // another call may be made while the server is told how these ended
@@ -261,19 +263,19 @@ func (s *session) call(sub *wiring.Subscription, batch []*held) {
 	s.mu.Unlock()
 	var ending sync.WaitGroup
 	for _, j := range jobs[1:] {
-		ending.Go(func() { s.leave(j) })
+		ending.Go(func() { s.leave(calling, j) })
 	}
-	s.leave(jobs[0])
+	s.leave(calling, jobs[0])
 	ending.Wait()
 }
 
 // fetch reads what was dropped of a message that waited. It reports whether the
 // message is whole.
-func (s *session) fetch(h *held) bool {
+func (s *session) fetch(calling context.Context, h *held) bool {
 	if h.Header != nil {
 		return true
 	}
-	err := h.Fetch(s.calling, s.sub.Stream)
+	err := h.Fetch(calling, s.sub.Stream)
 	if h.gone = errors.Is(err, bus.ErrNotFound); h.gone {
 		s.o.log.Warn("a message that waited for its turn is not in its stream any more", "sequence", h.Sequence)
 	}
@@ -281,7 +283,7 @@ func (s *session) fetch(h *held) bool {
 }
 
 // leave is the end of a message's turn, whatever became of it.
-func (s *session) leave(j *job) {
+func (s *session) leave(calling context.Context, j *job) {
 	h, again := j.held, time.Time{}
 	if h.Header != nil {
 		s.o.cfg.Meter.End(j.sub, j.attempt())
@@ -292,7 +294,7 @@ func (s *session) leave(j *job) {
 	case !h.gone && j.verdict.Action == delivery.Retry:
 		h.note(j)
 		again = time.Now().Add(j.verdict.Delay)
-	case !s.settled(h):
+	case !s.settled(calling, h):
 		again = time.Now().Add(busyPause)
 	}
 	s.o.memory.give(h.taken)
@@ -310,21 +312,21 @@ func (s *session) leave(j *job) {
 // settled tells the server that a message is settled until it says that it knows:
 // only then the next of its value is called, so that the order is the same to one
 // who takes over. It reports whether the server has said so.
-func (s *session) settled(h *held) bool {
+func (s *session) settled(calling context.Context, h *held) bool {
 	s.mu.Lock()
 	h.acking = true
 	s.mu.Unlock()
 	for {
-		ctx, cancel := context.WithTimeout(s.calling, s.o.cfg.AckWait/renewals)
+		ctx, cancel := context.WithTimeout(calling, s.o.cfg.AckWait/renewals)
 		err := h.latest().AckConfirmed(ctx)
 		cancel()
-		if err == nil || s.calling.Err() != nil {
+		if err == nil || calling.Err() != nil {
 			return err == nil
 		}
 		s.o.log.Debug("settling a message", "error", err)
 		s.mu.Lock()
 		s.incomplete() // the consumer may be another one
 		s.mu.Unlock()
-		sleep(s.calling, busyPause/10)
+		sleep(calling, busyPause/10)
 	}
 }

@@ -59,7 +59,7 @@ func (w *worker) start(ctx context.Context) error {
 	context.AfterFunc(waiting, func() { w.begin(w.batches.stop()) })
 	sub := w.sub.Load()
 	w.change(sub)
-	pull, err := w.cfg.Source.Consume(ctx, sub.Stream, sub.Consumer, askAhead, func(d *bus.Delivered) { w.take(waiting, calling, d) })
+	pull, err := w.cfg.Source.Consume(ctx, sub.Stream, sub.Consumer, askAhead, func(d *bus.Delivered) { w.take(calling, d) })
 	if err != nil {
 		w.uncall()
 		w.heart.Wait()
@@ -94,7 +94,7 @@ func (w *worker) orderBy() string { return w.sub.Load().OrderBy }
 
 // take gives a message a goroutine of its own to be prepared in; the consumer's
 // MaxAckPending bounds how many there are, and memory how much they are.
-func (w *worker) take(waiting, calling context.Context, d *bus.Delivered) {
+func (w *worker) take(calling context.Context, d *bus.Delivered) {
 	j := &job{Delivered: d, sub: w.sub.Load(), taken: time.Now()}
 	if !w.memory.take(j.size()) {
 		_ = d.PutBack(busyPause) // a lost one is delivered again after AckWait

@@ -163,7 +163,7 @@ func TestOneHolds(t *testing.T) {
 
 func TestContender(t *testing.T) {
 	c := &Contender{ID: "me", Term: term}
-	at := func(d time.Duration) time.Time { return epoch.Add(d) }
+	at := epoch.Add
 	if c.MayStore(epoch) {
 		t.Error("it may store before it has read")
 	}

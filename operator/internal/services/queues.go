@@ -50,7 +50,11 @@ func (d *Door) enqueue(w http.ResponseWriter, r *http.Request, c caller) error {
 		scope: names.QueueScope(name),
 		same:  func() []byte { return fmt.Appendf(nil, "%s\n%s\n%s", contentType, delay, body) },
 		message: func(id string) *envelope.Message {
-			m := queueMessage(c.Name.Namespace, name, id, contentType, body, now, hops)
+			e := queueMessage(name, id, contentType, now)
+			e.Hops = hops
+			m := envelope.New(names.QueueMessage(c.Name.Namespace, name, id), body)
+			e.ToStored(m.Header)
+			m.ID = "q/" + id
 			if delay > 0 {
 				m.PutOff(now.Add(delay))
 			}
@@ -59,18 +63,16 @@ func (d *Door) enqueue(w http.ResponseWriter, r *http.Request, c caller) error {
 	})
 }
 
-func queueMessage(namespace, queue, id, contentType string, body []byte, now time.Time, hops int) *envelope.Message {
-	e := event.Event{Hops: hops, Attributes: []event.Attribute{
+// queueMessage is the attributes of the event that a queue's message is.
+func queueMessage(queue, id, contentType string, now time.Time) *event.Event {
+	e := &event.Event{Attributes: []event.Attribute{
 		{Name: "specversion", Value: "1.0"}, {Name: "id", Value: id}, {Name: "source", Value: "/queues/" + queue},
 		{Name: "type", Value: QueueMessageType}, {Name: "time", Value: now.UTC().Format(time.RFC3339Nano)},
 	}}
 	if contentType != "" {
 		e.Set("datacontenttype", contentType)
 	}
-	m := envelope.New(names.QueueMessage(namespace, queue, id), body)
-	e.ToStored(m.Header)
-	m.ID = "q/" + id
-	return m
+	return e
 }
 
 // delayOf reads Serviceful-Delay.
