@@ -36,7 +36,7 @@ type chapter struct {
 
 // chapters are all there are, in the document's order.
 var chapters = []*chapter{
-	starting, requests, calls, events, answers, attempts, batches, outcomes, queues, changes, doors, keys, objects, calling, mail, letters, promise,
+	starting, requests, calls, events, answers, attempts, batches, orders, outcomes, schedules, queues, changes, doors, keys, objects, calling, mail, letters, promise,
 }
 
 // C is one clause under test.
@@ -58,17 +58,17 @@ func runThose(t *testing.T, on target, d *director, alone bool) {
 		if ch.alone != alone {
 			continue
 		}
-		open := sync.OnceFunc(func() {
-			own := function{ch.name, ch.spec + "\n- {name: do, http: {methods: [POST], path: /" + ch.name + "/do}}"}
-			on.apply(t, true, append([]function{own}, ch.others...)...)
-		})
+		var opened sync.Once
 		for _, cl := range ch.clauses {
 			t.Run(cl.id, func(t *testing.T) {
 				if !alone {
 					t.Parallel()
 				}
 				t.Cleanup(func() { note(on.name(), cl.id, t) })
-				open()
+				opened.Do(func() {
+					own := function{ch.name, ch.spec + "\n- {name: do, http: {methods: [POST], path: /" + ch.name + "/do}}"}
+					on.apply(t, true, append([]function{own}, ch.others...)...)
+				})
 				cl.test(&C{t, on, d, ch.name})
 			})
 		}

@@ -32,7 +32,7 @@ type outcome struct {
 	Outcome, Reason string
 	Attempts        int
 	Event           struct{ ID, Source, Type string }
-	Call            struct{ ID string }
+	Request         struct{ ID string }
 }
 
 // outcomeOf reads the outcome that a call was made with.
@@ -70,11 +70,11 @@ func outcomeOfEvent(c *C) {
 func outcomeOfCall(c *C) {
 	c.inTurn("u2", status(201), status(409))
 	one := c.accepted("POST", "/outcomes/u2", "")
-	if o := c.outcomeOf(c.await("u2-done", 1)[0], "done.u2"); o.Outcome != "succeeded" || "/calls/"+o.Call.ID != one {
+	if o := c.outcomeOf(c.await("u2-done", 1)[0], "done.u2"); o.Outcome != "succeeded" || "/calls/"+o.Request.ID != one {
 		c.Errorf("the outcome is %+v", o)
 	}
 	two := c.accepted("POST", "/outcomes/u2", "")
-	if o := c.outcomeOf(c.await("u2-failed", 1)[0], "failed.u2"); o.Outcome != "failed" || "/calls/"+o.Call.ID != two {
+	if o := c.outcomeOf(c.await("u2-failed", 1)[0], "failed.u2"); o.Outcome != "failed" || "/calls/"+o.Request.ID != two {
 		c.Errorf("the outcome is %+v", o)
 	}
 }

@@ -14,7 +14,7 @@ var requests = &chapter{
 	name: "requests",
 	spec: `
 scale: {concurrency: 0, max: 1}
-timeout: 5s
+timeout: 5m
 triggers:
 - {name: h1, http: {path: "/requests/h1/{rest...}"}}
 - {name: h2, http: {methods: [GET], path: "/requests/h2/{number}/{offer}"}}
@@ -23,11 +23,11 @@ triggers:
 - {name: h5, http: {path: /requests/h5}}
 - {name: h6, http: {path: /requests/h6}}
 - {name: h7, http: {path: /requests/h7}}
-- {name: h8, http: {path: /requests/h8}}
 - {name: h9, http: {path: /requests/h9}}
 - {name: h10, http: {methods: [GET, PUT], path: "/requests/h10/{$}"}}
 - {name: h11, http: {path: /requests/h11}}
 - {name: h12, paused: true, http: {path: /requests/h12}}`,
+	others: []function{{"hasty", "timeout: 1s\ntriggers: [{name: h8, http: {path: /hasty}}]"}},
 	clauses: []clause{
 		{"H1", "a request arrives as it was sent", requestUnchanged},
 		{"H2", "headers that are added", requestHeaders},
@@ -150,11 +150,11 @@ func upgraded(c *C) {
 func requestTimeout(c *C) {
 	held := make(chan struct{})
 	c.Cleanup(func() { close(held) })
-	c.on("h8", func(*request) answer {
+	c.director.on("hasty", "h8", func(*request) answer {
 		<-held
 		return answer{}
 	})
-	c.send("GET", "/requests/h8", "").problem(http.StatusGatewayTimeout, "function-timeout")
+	c.send("GET", "/hasty", "").problem(http.StatusGatewayTimeout, "function-timeout")
 }
 
 func neverRepeated(c *C) {

@@ -101,7 +101,7 @@ func stoppedWhenIdle(c *C) {
 }
 
 func updated(c *C) {
-	const spec = "triggers: [{name: s6, http: {path: /updated/s6}}]\n"
+	const spec = "timeout: 5m\ntriggers: [{name: s6, http: {path: /updated/s6}}]\n"
 	c.with("updated", spec)
 	held := make(chan struct{})
 	c.director.on("updated", "s6", func(r *request) answer {
