@@ -27,7 +27,7 @@ func TestStreams(t *testing.T) {
 			Subjects: []string{"work.shop.>", "worksched.shop.>"}, Retention: jetstream.WorkQueuePolicy, AllowMsgSchedules: true,
 		},
 		"DEAD_shop":      {Subjects: []string{"dead.shop.>"}},
-		"RES_shop":       {Subjects: []string{"res.shop.>", "idem.shop.>"}, MaxAge: 24 * time.Hour, MaxMsgsPerSubject: 1},
+		"RES_shop":       {Subjects: []string{"res.shop.>", "idem.shop.>", "claim.shop.>"}, MaxAge: 24 * time.Hour, MaxMsgsPerSubject: 1},
 		"KV_shop_things": {Subjects: []string{"$KV.shop_things.>"}, MaxMsgsPerSubject: 1, AllowMsgTTL: true, DenyDelete: true},
 	}
 	for name, want := range tests {
