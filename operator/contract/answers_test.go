@@ -22,7 +22,7 @@ triggers:
 - {name: a4-heard, event: {types: [answers.a4.out]}}
 - {name: a5, event: {types: [answers.a5]}, ` + retries + `}
 - {name: a5-call, http: {path: /answers/a5, async: true}, ` + retries + `}
-- {name: a6, event: {types: [answers.a6]}, delivery: {retry: 3, backoffDelay: PT0.25S, timeout: PT0.5S}}
+- {name: a6, event: {types: [answers.a6]}, delivery: {retry: 3, backoffDelay: PT0.25S, timeout: PT5S}}
 - {name: a7, event: {types: [answers.a7]}, ` + retries + `}
 - {name: a8, event: {types: [answers.a8]}, ` + retries + `}`,
 	clauses: []clause{

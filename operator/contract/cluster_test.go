@@ -140,6 +140,14 @@ func (k *cluster) crash(t *testing.T) {
 	t.Helper()
 	k.kubectl(t, "", "-n", system, "delete", "pod", "--force", "--grace-period=0", "-l", "app.kubernetes.io/part-of=serviceful,app.kubernetes.io/name in (dispatcher,gateway)")
 	k.rolledOut(t)
+	wait(t, "the door is open again", func() bool {
+		resp, err := client.Get(k.door() + "/readyz")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == 200
+	})
 }
 
 func (k *cluster) rolledOut(t *testing.T) {

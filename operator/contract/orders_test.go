@@ -13,7 +13,7 @@ scale: {concurrency: 0, max: 1}
 emits: ["orders.*"]
 triggers:
 - {name: g1, event: {types: [orders.g1]}, delivery: {orderBy: subject}}
-- {name: g2, event: {types: [orders.g2]}, delivery: {orderBy: subject, retry: 3, backoffDelay: PT0.25S}}
+- {name: g2, event: {types: [orders.g2]}, delivery: {orderBy: subject, retry: 1000, backoffPolicy: linear, backoffDelay: PT0.25S}}
 - {name: g3, event: {types: [orders.g3]}, delivery: {orderBy: subject, retry: 0}}`,
 	clauses: []clause{
 		{"G1", "equal values one at a time, in the log's order", inOrder},

@@ -84,10 +84,10 @@ func platformHeaders(c *C) {
 
 func answerUnchanged(c *C) {
 	c.on("h4", func(*request) answer {
-		return answer{Status: 418, Header: []string{"X-Twice: one", "X-Twice: two", "Location: /elsewhere", "Serviceful-Own: kept"}, Body: "<html>\xff"}
+		return answer{Status: 418, Header: []string{"Content-Type: text/own", "X-Twice: one", "X-Twice: two", "Location: /elsewhere", "Serviceful-Own: kept"}, Body: "<html>\xff"}
 	})
 	r := c.send("GET", "/requests/h4", "")
-	if r.status != 418 || r.body != "<html>\xff" || !slices.Equal(r.header["X-Twice"], []string{"one", "two"}) || r.header.Get("Location") != "/elsewhere" || r.header["Content-Type"] != nil {
+	if r.status != 418 || r.body != "<html>\xff" || !slices.Equal(r.header["X-Twice"], []string{"one", "two"}) || r.header.Get("Location") != "/elsewhere" || r.header.Get("Content-Type") != "text/own" {
 		c.Errorf("the caller got %d %v %q", r.status, r.header, r.body)
 	}
 }
@@ -128,7 +128,11 @@ func bodyStreamed(c *C) {
 
 func upgraded(c *C) {
 	c.on("h7", func(*request) answer { return answer{Do: "echo", Header: []string{"Upgrade: echo"}} })
-	conn, err := net.Dial("tcp", strings.TrimPrefix(c.door(), "http://"))
+	address := strings.TrimPrefix(c.door(), "http://")
+	if !strings.Contains(address, ":") {
+		address = net.JoinHostPort(address, "80")
+	}
+	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		c.Fatal(err)
 	}

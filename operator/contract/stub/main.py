@@ -35,7 +35,10 @@ def request(method, url, headers, body):
         for name, value in headers:
             connection.putheader(name, value)
         connection.putheader("Content-Length", str(len(body)))
-        connection.endheaders(body)
+        try:
+            connection.endheaders(body)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it was refused before it had come whole: the answer says why
         answer = connection.getresponse()
         return answer.status, answer.getheaders(), answer.read()
     finally:
@@ -75,7 +78,10 @@ class Handler(BaseHTTPRequestHandler):
     def serve(self):
         self.close_connection = True
         if self.path == f"/{FUNCTION}/do":
-            return self.act(json.loads(self.body()))
+            try:
+                return self.act(json.loads(self.body()))
+            except Exception as failure:
+                return self.send([], repr(failure).encode(), 500)
         head = {"method": self.command, "target": self.path, "headers": self.headers.items()}
         if "Stub-Early" in self.headers:
             tell("early", **head)
