@@ -150,9 +150,18 @@ func (k *cluster) crash(t *testing.T) {
 	})
 }
 
+// rolledOut waits until the data plane is as it should be, and what was before has
+// ended: a dispatcher that ends calls a batch that is not full.
 func (k *cluster) rolledOut(t *testing.T) {
 	t.Helper()
 	k.kubectl(t, "", "-n", system, "rollout", "status", "--timeout=230s", "deployment/serviceful-dispatcher", "deployment/serviceful-gateway")
+	for _, part := range []string{"dispatcher", "gateway"} {
+		wait(t, "the old "+part+" has ended", func() bool {
+			pods := k.kubectl(t, "", "-n", system, "get", "pods", "-l", "app.kubernetes.io/part-of=serviceful,app.kubernetes.io/name="+part, "-o", "name")
+			wanted := k.kubectl(t, "", "-n", system, "get", "deployment/serviceful-"+part, "-o", "jsonpath={.spec.replicas}")
+			return fmt.Sprint(len(strings.Fields(pods))) == strings.TrimSpace(wanted)
+		})
+	}
 }
 
 func (k *cluster) command(t *testing.T, args ...string) (string, error) {
