@@ -58,7 +58,7 @@ func outcomeOf(a dispatch.Attempt) outcome {
 
 // Dispatcher measures a dispatcher. Mail has the trigger "mail" of no function.
 func (m *Metrics) Dispatcher() *Dispatcher {
-	attempts := m.counter("serviceful_dispatcher_attempts_total", "Messages that were taken, by what became of them: done, failed (a call with a final answer that is no success), retried, uncalled (put off, as the function was not called), dead, filtered, or handed_back.",
+	attempts := m.counter("serviceful_dispatcher_attempts_total", "Messages that were taken, by what became of them: done, failed (a call with a final answer that is no success), retried, uncalled (put off, as the function was not called), dead, filtered (by the trigger, or a time of a schedule that was missed), or handed_back.",
 		append(triggerLabels[:3:3], "outcome")...)
 	duration := m.histogram("serviceful_dispatcher_attempt_duration_seconds", "How long a call took from the taking of its message, the wait for an instance and for others of its batch included; each message of a batch counts.", calls, triggerLabels...)
 	wait := m.histogram("serviceful_dispatcher_first_attempt_wait_seconds", "How long a message was stored before it was taken for the first time.", waits, triggerLabels...)
