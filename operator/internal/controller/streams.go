@@ -75,7 +75,7 @@ func plan(wired *wiring.Snapshot, name names.Function) planned {
 		switch {
 		case sub.Function == name:
 			out.consumers = append(out.consumers, sub)
-			fmt.Fprintln(&key, sub.Key(), sub.Filters, sub.InFlight(), sub.Paused, sub.Held)
+			fmt.Fprintln(&key, sub.Key(), sub.Filters, sub.InFlight(), sub.OrderBy, sub.Concurrency, sub.Paused, sub.Held)
 			if sub.Schedule != nil {
 				fmt.Fprintf(&key, "%q\n", sub.Schedule.Spec)
 			}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/serviceful/serviceful/operator/api/v1alpha1"
+	"github.com/serviceful/serviceful/operator/internal/delivery"
 	"github.com/serviceful/serviceful/operator/internal/names"
 	"github.com/serviceful/serviceful/operator/internal/route"
 )
@@ -109,7 +110,6 @@ func (c *compiler) function(fn *v1alpha1.Function) {
 	c.mail(fn.Namespace) // for every one: mail that was accepted goes out, whoever is left
 	for i := range fn.Spec.Triggers {
 		t := &fn.Spec.Triggers[i]
-		before := len(c.out.Subscriptions)
 		switch {
 		case t.HTTP != nil:
 			c.http(fn, f.Name, i)
@@ -123,9 +123,6 @@ func (c *compiler) function(fn *v1alpha1.Function) {
 			c.queue(fn, f.Name, i)
 		case t.Schedule != nil:
 			c.schedule(fn, f.Name, i)
-		}
-		for _, s := range c.out.Subscriptions[before:] {
-			s.deliver(t.Delivery)
 		}
 	}
 }
@@ -169,7 +166,7 @@ func (c *compiler) http(fn *v1alpha1.Function, f names.Function, i int) {
 		c.out.claimed = append(c.out.claimed, r)
 	}
 	if t.HTTP.Async { // also without a route: calls that were accepted are made
-		c.out.Subscriptions = append(c.out.Subscriptions, callSubscription(fn, f, t))
+		c.subscribe(fn, t, delivery.Call, names.Work(f.Namespace), names.CallFilter(f, t.Name))
 	}
 }
 

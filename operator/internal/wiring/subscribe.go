@@ -41,15 +41,22 @@ func (c *compiler) mail(namespace string) {
 	})
 }
 
-func callSubscription(fn *v1alpha1.Function, f names.Function, t *v1alpha1.Trigger) *Subscription {
-	return &Subscription{
-		Function: f, Trigger: t.Name,
-		Stream: names.Work(f.Namespace), Consumer: names.Consumer(f.Name, t.Name),
-		Filters:     []string{names.CallFilter(f, t.Name)},
+// subscribe adds the subscription of a trigger, with what those of every source
+// have alike.
+func (c *compiler) subscribe(fn *v1alpha1.Function, t *v1alpha1.Trigger, source delivery.Source, stream string, filters ...string) *Subscription {
+	s := &Subscription{
+		Function: nameOf(fn), Trigger: t.Name,
+		Stream: stream, Consumer: names.Consumer(fn.Name, t.Name), Filters: filters,
 		Concurrency: concurrency(fn, t),
-		Policy:      policy(fn, t, delivery.Call),
+		Policy:      policy(fn, t, source),
 		Paused:      t.Paused,
 	}
+	if source == delivery.Event {
+		s.Path = cmp.Or(t.Path, "/")
+	}
+	s.deliver(t.Delivery)
+	c.out.Subscriptions = append(c.out.Subscriptions, s)
+	return s
 }
 
 func (c *compiler) event(fn *v1alpha1.Function, f names.Function, i int) {
@@ -74,19 +81,11 @@ func (c *compiler) event(fn *v1alpha1.Function, f names.Function, i int) {
 // hear subscribes a trigger to subjects of the event log.
 func (c *compiler) hear(fn *v1alpha1.Function, f names.Function, i int, subjects ...string) *Subscription {
 	t := &fn.Spec.Triggers[i]
-	s := &Subscription{
-		Function: f, Trigger: t.Name, Path: path(t),
-		Stream: names.Events(f.Namespace), Consumer: names.Consumer(f.Name, t.Name),
-		Filters:     append(subjects, names.EventRetryFilter(f, t.Name)),
-		Concurrency: concurrency(fn, t),
-		Policy:      policy(fn, t, delivery.Event),
-		Paused:      t.Paused,
-	}
+	s := c.subscribe(fn, t, delivery.Event, names.Events(f.Namespace), append(subjects, names.EventRetryFilter(f, t.Name))...)
 	var err error
 	if s.Start, err = start(t); err != nil {
 		c.problem(fn, i, "delivery.startFrom", v1alpha1.ReasonInvalidStart, "it starts with what is new: startFrom %q: %v", *t.Delivery.StartFrom, err)
 	}
-	c.out.Subscriptions = append(c.out.Subscriptions, s)
 	return s
 }
 
@@ -98,16 +97,9 @@ func (c *compiler) queue(fn *v1alpha1.Function, f names.Function, i int) {
 		c.problem(fn, i, "queue.name", v1alpha1.ReasonQueueTaken, "queue %q is taken by trigger %q of function %s, which came first", q.Name, older.Trigger, older.Function)
 		return
 	}
-	s := &Subscription{
-		Function: f, Trigger: t.Name, Queue: q.Name, Path: path(t),
-		Stream: names.Work(f.Namespace), Consumer: names.Consumer(f.Name, t.Name),
-		Filters:     []string{names.QueueFilter(f.Namespace, q.Name)},
-		Concurrency: concurrency(fn, t),
-		Policy:      policy(fn, t, delivery.Event),
-		Paused:      t.Paused,
-	}
+	s := c.subscribe(fn, t, delivery.Event, names.Work(f.Namespace), names.QueueFilter(f.Namespace, q.Name))
+	s.Queue = q.Name
 	c.queues[q] = s
-	c.out.Subscriptions = append(c.out.Subscriptions, s)
 }
 
 // schedule wires a trigger to its clock. One whose schedule cannot be read keeps
@@ -125,23 +117,12 @@ func (c *compiler) schedule(fn *v1alpha1.Function, f names.Function, i int) {
 	if err != nil {
 		at = &schedule.Schedule{Spec: spec}
 	}
-	s := &Subscription{
-		Function: f, Trigger: t.Name, Schedule: at, SkipMissed: t.Schedule.Missed == v1alpha1.MissedSkip, Path: path(t),
-		Stream: names.Work(f.Namespace), Consumer: names.Consumer(f.Name, t.Name),
-		Filters:     []string{names.TickFilter(f, t.Name)},
-		Concurrency: 1,
-		Policy:      policy(fn, t, delivery.Event),
-		Paused:      t.Paused,
-		Held:        err != nil,
+	s := c.subscribe(fn, t, delivery.Event, names.Work(f.Namespace), names.TickFilter(f, t.Name))
+	s.Schedule, s.SkipMissed, s.Held = at, t.Schedule.Missed == v1alpha1.MissedSkip, err != nil
+	if !t.Schedule.Overlap {
+		s.Concurrency = 1
 	}
-	if t.Schedule.Overlap {
-		s.Concurrency = concurrency(fn, t)
-	}
-	c.out.Subscriptions = append(c.out.Subscriptions, s)
 }
-
-// path is where the function is POSTed what a source delivers.
-func path(t *v1alpha1.Trigger) string { return cmp.Or(t.Path, "/") }
 
 // distinct drops every pattern that another one covers: the server refuses
 // filters that overlap.
