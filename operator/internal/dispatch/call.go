@@ -19,7 +19,7 @@ import (
 // the answer in each, and returns the events that the answer holds. An error means
 // that the worker is stopping, and the function was not called or nothing is known
 // of the call.
-func (w *worker) call(waiting, calling context.Context, jobs []*job) ([]*event.Event, error) {
+func (w *steps) call(waiting, calling context.Context, jobs []*job) ([]*event.Event, error) {
 	sub := jobs[0].sub
 	if waiting.Err() != nil {
 		return nil, waiting.Err()
@@ -147,7 +147,7 @@ func publishes(a *envelope.Answer) bool {
 
 // answered reads the events of an answer. refused says why none of them may be
 // published.
-func (w *worker) answered(a *envelope.Answer, f names.Function) (events []*event.Event, refused string) {
+func (w *steps) answered(a *envelope.Answer, f names.Function) (events []*event.Event, refused string) {
 	if a.Truncated {
 		return nil, fmt.Sprintf("the events in the answer take more than %d bytes", envelope.MaxResponse)
 	}
@@ -166,7 +166,7 @@ func (w *worker) answered(a *envelope.Answer, f names.Function) (events []*event
 
 // mail hands a mail over. What SMTP says for good is final; everything else is
 // tried again.
-func (w *worker) mail(calling context.Context, j *job) error {
+func (w *steps) mail(calling context.Context, j *job) error {
 	ctx, cancel := context.WithTimeout(calling, j.sub.Policy.Timeout)
 	defer cancel()
 	err := w.cfg.Mailer.Send(ctx, j.sub.Function.Namespace, *j.mail)

@@ -114,14 +114,15 @@ type deliverer interface {
 }
 
 func (d *Dispatcher) deliverer(sub *wiring.Subscription) deliverer {
-	if sub.OrderBy != "" {
-		return newOrdered(&d.cfg, &d.memory, &d.apart, sub)
-	}
 	room := &d.memory
 	if sub.Relays() { // it has one message at a time, which waits for no function's
 		room = new(memory)
 	}
-	return newWorker(&d.cfg, room, &d.apart, sub)
+	s := newSteps(&d.cfg, room, &d.apart, sub)
+	if sub.OrderBy != "" {
+		return newOrdered(s)
+	}
+	return newWorker(s)
 }
 
 // New is a Dispatcher without workers.
@@ -143,8 +144,8 @@ func New(cfg Config) (*Dispatcher, error) {
 
 // Apply starts a worker for each subscription of s whose consumer exists, stops
 // those of subscriptions that are gone, and hands changed ones their new
-// subscription; one with another order gets another worker. It returns when that is so; a call under way on a subscription
-// that is gone gets Grace to end.
+// subscription; one with another order gets another worker. It returns when that is
+// so; a call under way on a subscription that is gone gets Grace to end.
 func (d *Dispatcher) Apply(ctx context.Context, s *wiring.Snapshot) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -97,7 +97,7 @@ func (j *job) putOff() envelope.Progress {
 
 // prepare reports whether a message is to be called. One that has ended, cannot
 // be read, is too old or does not pass the filters is at its end here.
-func (w *worker) prepare(calling context.Context, j *job) bool {
+func (w *steps) prepare(calling context.Context, j *job) bool {
 	if j.sub.Relays() { // what a change leaves behind is its event
 		j.outcome.Called, j.progress = true, envelope.Progress{Origin: strconv.FormatUint(j.Sequence, 10), First: j.Stored}
 		w.settle(calling, j)
@@ -149,7 +149,7 @@ func (w *worker) prepare(calling context.Context, j *job) bool {
 }
 
 // pass ends a message that the function is not called for, as if it had been.
-func (w *worker) pass(calling context.Context, j *job) {
+func (w *steps) pass(calling context.Context, j *job) {
 	j.filter()
 	w.decide(j)
 	w.settle(calling, j)
@@ -205,7 +205,7 @@ func (j *job) read(ctx context.Context) error {
 
 // deliver calls the function once, with messages that are prepared, and brings
 // each to its end: done, put off, dead, or handed back because the worker stops.
-func (w *worker) deliver(waiting, calling context.Context, jobs []*job) {
+func (w *steps) deliver(waiting, calling context.Context, jobs []*job) {
 	events, err := w.call(waiting, calling, jobs)
 	if err != nil {
 		for _, j := range jobs {
@@ -231,7 +231,7 @@ func (w *worker) deliver(waiting, calling context.Context, jobs []*job) {
 }
 
 // decide says what the outcome means for the message.
-func (w *worker) decide(j *job) {
+func (w *steps) decide(j *job) {
 	j.took = time.Since(j.taken)
 	j.verdict = delivery.Decide(j.sub.Policy, j.message, j.outcome, time.Now(), rand.Float64())
 }

@@ -14,22 +14,21 @@ import (
 )
 
 // ordered delivers the messages of a subscription that are called in order. It
-// takes the steps of a worker; which message is next is for a session to say, and
-// there is one while this dispatcher has the claim to call the trigger.
+// takes the same steps as a worker; which message is next is for a session to say,
+// and there is one while this dispatcher has the claim to call the trigger.
 type ordered struct {
-	*worker
+	*steps
 	claim   order.Contender // of run's goroutine
 	changed chan struct{}   // the subscription has
 
+	unwait  context.CancelFunc // ends waiting: nothing new is called
+	uncall  context.CancelFunc // ends calling: calls under way are broken off
 	running sync.WaitGroup
 	session atomic.Pointer[session] // nil: there is none
 }
 
-func newOrdered(cfg *Config, memory *memory, apart *apart, sub *wiring.Subscription) *ordered {
-	return &ordered{
-		worker: newWorker(cfg, memory, apart, sub), changed: make(chan struct{}, 1),
-		claim: order.Contender{ID: rand.Text(), Term: cfg.AckWait},
-	}
+func newOrdered(s *steps) *ordered {
+	return &ordered{steps: s, changed: make(chan struct{}, 1), claim: order.Contender{ID: rand.Text(), Term: s.cfg.AckWait}}
 }
 
 // start begins to contend for the claim. It outlives ctx.
@@ -182,13 +181,5 @@ func (o *ordered) leave(ctx context.Context, tried map[uint64]order.Tried) {
 	o.claim.Leave()
 	if err := o.store(context.WithoutCancel(ctx), "", tried); err != nil {
 		o.log.Debug("leaving the claim to call in order", "error", err)
-	}
-}
-
-// sleep waits for a while, or until ctx ends.
-func sleep(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
 	}
 }

@@ -20,8 +20,6 @@ import (
 // name of the schema of every outcome's data.
 const OutcomeType = "dev.serviceful.outcome.v1"
 
-const outcomeSchema = "https://serviceful.dev/schemas/" + OutcomeType + ".json"
-
 // maxOutcomeResponse is the most bytes of an answer's body that an outcome holds.
 const maxOutcomeResponse = 64 << 10
 
@@ -60,7 +58,7 @@ type outcomeRequest struct {
 
 // tell stores the outcome of a message that is at its end where its trigger wants
 // it.
-func (w *worker) tell(ctx context.Context, j *job, now time.Time) error {
+func (w *steps) tell(ctx context.Context, j *job, now time.Time) error {
 	to, state := j.destination()
 	if to == (wiring.Destination{}) {
 		return nil
@@ -91,7 +89,7 @@ func (j *job) destination() (wiring.Destination, envelope.State) {
 
 // send stores an outcome as an event or as a queue's message. Doing it twice is
 // doing it once.
-func (w *worker) send(ctx context.Context, j *job, to wiring.Destination, o outcome) error {
+func (w *steps) send(ctx context.Context, j *job, to wiring.Destination, o outcome) error {
 	e := j.outcomeEvent(to, o)
 	namespace := j.sub.Function.Namespace
 	if to.Queue == "" {
@@ -113,15 +111,10 @@ func (j *job) outcomeEvent(to wiring.Destination, o outcome) *event.Event {
 		eventType = OutcomeType
 	}
 	data, _ := json.Marshal(o) // its values can be encoded, and the response is JSON already
-	return &event.Event{Hops: j.hops() + 1, Data: data, Attributes: []event.Attribute{
-		{Name: "specversion", Value: "1.0"},
-		{Name: "id", Value: fmt.Sprintf("%s.%d.%s", j.origin(), j.Replays(), o.Outcome)},
-		{Name: "source", Value: "/functions/" + j.sub.Function.Name + "/triggers/" + j.sub.Trigger},
-		{Name: "type", Value: eventType},
-		{Name: "time", Value: o.Ended.Format(time.RFC3339Nano)},
-		{Name: "datacontenttype", Value: "application/json"},
-		{Name: "dataschema", Value: outcomeSchema},
-	}}
+	e := event.Own(fmt.Sprintf("%s.%d.%s", j.origin(), j.Replays(), o.Outcome), names.TriggerPath(j.sub.Function, j.sub.Trigger), eventType, o.Ended)
+	e.Hops = j.hops() + 1
+	e.OwnJSON(data, OutcomeType)
+	return &e
 }
 
 // origin is what the message was at first, also of one that cannot be read.

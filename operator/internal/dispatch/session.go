@@ -86,7 +86,7 @@ func (s *session) run(waiting, calling context.Context) error {
 	var tending sync.WaitGroup
 	tended, untend := context.WithCancel(context.WithoutCancel(calling))
 	tending.Go(func() { s.o.keepClaim(tended, s.tried, breakOff) })
-	tending.Go(func() { s.beat(tended) })
+	tending.Go(func() { s.o.beat(tended, s.handed) })
 	tending.Go(func() {
 		if err := s.collect(tended); err != nil {
 			breakOff(err)

@@ -61,23 +61,15 @@ func (s *session) tried() map[uint64]order.Tried {
 	return out
 }
 
-// beat keeps the messages that are held from being delivered again.
-func (s *session) beat(ctx context.Context) {
-	heartbeat := s.o.cfg.AckWait / 3
-	tick := time.NewTicker(heartbeat)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		for _, h := range s.all() {
-			if time.Since(h.since) >= heartbeat/2 {
-				_ = h.latest().InProgress() // a lost one costs a redelivery to this session, at worst
-			}
+// handed are the messages that are held since before a time, each as it was handed
+// out last.
+func (s *session) handed(before time.Time) (all []*bus.Delivered) {
+	for _, h := range s.all() {
+		if h.since.Before(before) {
+			all = append(all, h.latest())
 		}
 	}
+	return all
 }
 
 func (s *session) all() []*held {
@@ -138,10 +130,8 @@ func (s *session) collect(ctx context.Context) error {
 				continue
 			}
 		}
-		select {
-		case <-ctx.Done():
+		if sleep(ctx, pause); ctx.Err() != nil {
 			return nil
-		case <-time.After(pause):
 		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 
 // publish stores the events of an answer, before the messages are settled that
 // it answers. It reports whether they may be.
-func (w *worker) publish(calling context.Context, jobs []*job, events []*event.Event) bool {
+func (w *steps) publish(calling context.Context, jobs []*job, events []*event.Event) bool {
 	if len(events) == 0 {
 		return true
 	}
@@ -36,7 +36,7 @@ func (w *worker) publish(calling context.Context, jobs []*job, events []*event.E
 // settle carries out a verdict: what is to be kept is stored, and only then is
 // the message acknowledged. If calls are broken off before, the message is left
 // to be delivered again.
-func (w *worker) settle(calling context.Context, j *job) {
+func (w *steps) settle(calling context.Context, j *job) {
 	kept := w.insist(calling, func() error {
 		err := w.keep(calling, j)
 		if errors.Is(err, bus.ErrTooLarge) && j.verdict.Action != delivery.Die { // it will not get smaller
@@ -56,16 +56,14 @@ func (w *worker) settle(calling context.Context, j *job) {
 // insist does a step of settling until it is done: while the store is not
 // available it tries again, under heartbeats. It reports false when calls are
 // broken off before.
-func (w *worker) insist(calling context.Context, step func() error) bool {
+func (w *steps) insist(calling context.Context, step func() error) bool {
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		err := step()
 		if err == nil {
 			return true
 		}
 		w.log.Error("storing what a message leaves behind", "error", err, "again_in", pause)
-		select {
-		case <-time.After(pause):
-		case <-calling.Done():
+		if sleep(calling, pause); calling.Err() != nil {
 			return false
 		}
 	}
@@ -79,7 +77,7 @@ func (j *job) keepsNothing() bool {
 }
 
 // keep stores what a verdict leaves behind. Doing it twice is doing it once.
-func (w *worker) keep(ctx context.Context, j *job) error {
+func (w *steps) keep(ctx context.Context, j *job) error {
 	sub, v, now := j.sub, j.verdict, time.Now()
 	if sub.Relays() {
 		return w.cfg.Changes.TellChange(ctx, &j.Message)
@@ -113,7 +111,7 @@ func (w *worker) keep(ctx context.Context, j *job) error {
 	}
 }
 
-func (w *worker) report(j *job) {
+func (w *steps) report(j *job) {
 	v := j.verdict
 	key, id := "id", j.progress.Origin
 	if j.sub.Policy.Source == delivery.Event {

@@ -12,7 +12,7 @@ import (
 // tick takes up a schedule's time. The first time it is handed out the clock is
 // set to the next one, unless that of a changed schedule is. It reports whether
 // the function is called for it.
-func (w *worker) tick(ctx context.Context, j *job) bool {
+func (w *steps) tick(ctx context.Context, j *job) bool {
 	fired, at, err := j.times()
 	if err != nil {
 		j.verdict = delivery.Malformed(err)

@@ -2,9 +2,7 @@ package dispatch
 
 import (
 	"context"
-	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/serviceful/serviceful/operator/internal/bus"
@@ -18,16 +16,11 @@ const askAhead = 500
 // busyPause is how long a message is put back that memory has no room for.
 const busyPause = time.Second
 
-// worker delivers the messages of one subscription. Two contexts bound it:
-// waiting ends when it stops, so that nothing new is called; calling ends Grace
-// later, so that calls under way are broken off.
+// worker delivers the messages of one subscription as they come. Two contexts
+// bound it: waiting ends when it stops, so that nothing new is called; calling ends
+// Grace later, so that calls under way are broken off.
 type worker struct {
-	cfg    *Config
-	memory *memory
-	apart  *apart
-	sub    atomic.Pointer[wiring.Subscription]
-	log    *slog.Logger
-
+	*steps
 	batches batches
 	begin   func([][]*job) // calls batches
 
@@ -41,19 +34,14 @@ type worker struct {
 	atWork map[*job]bool
 }
 
-func newWorker(cfg *Config, memory *memory, apart *apart, sub *wiring.Subscription) *worker {
-	w := &worker{cfg: cfg, memory: memory, apart: apart, atWork: map[*job]bool{}}
-	w.sub.Store(sub)
-	w.log = cfg.Logger.With("function", sub.Function.String(), "trigger", sub.Trigger)
-	return w
-}
+func newWorker(s *steps) *worker { return &worker{steps: s, atWork: map[*job]bool{}} }
 
 // start begins to pull. The worker outlives ctx, which bounds the start alone.
 func (w *worker) start(ctx context.Context) error {
 	calling, uncall := context.WithCancel(context.WithoutCancel(ctx))
 	waiting, unwait := context.WithCancel(calling)
 	w.uncall, w.unwait = uncall, unwait
-	w.heart.Go(func() { w.beat(calling) })
+	w.heart.Go(func() { w.beat(calling, w.all) })
 	w.begin = func(batches [][]*job) { w.deliverAll(waiting, calling, batches) }
 	w.batches.wake = func(number int) { w.begin(w.batches.expire(number)) }
 	context.AfterFunc(waiting, func() { w.begin(w.batches.stop()) })
@@ -88,9 +76,6 @@ func (w *worker) stop(ctx context.Context) {
 	w.uncall()
 	w.heart.Wait()
 }
-
-// orderBy is the attribute that it orders by; "": none. A worker has one for good.
-func (w *worker) orderBy() string { return w.sub.Load().OrderBy }
 
 // take gives a message a goroutine of its own to be prepared in; the consumer's
 // MaxAckPending bounds how many there are, and memory how much they are.
@@ -138,25 +123,14 @@ func (w *worker) leave(j *job) {
 	w.busy.Done()
 }
 
-// beat keeps the messages at work from being delivered again, until calls are
-// broken off. Each gives its first sign of life after half of AckWait at the
-// latest.
-func (w *worker) beat(calling context.Context) {
-	heartbeat := w.cfg.AckWait / 3
-	tick := time.NewTicker(heartbeat)
-	defer tick.Stop()
-	for {
-		select {
-		case <-calling.Done():
-			return
-		case <-tick.C:
+// all are the messages at work that were taken before a time.
+func (w *worker) all(before time.Time) (all []*bus.Delivered) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for j := range w.atWork {
+		if j.taken.Before(before) {
+			all = append(all, j.Delivered)
 		}
-		w.mu.Lock()
-		for j := range w.atWork {
-			if time.Since(j.taken) >= heartbeat/2 {
-				_ = j.InProgress() // a lost one costs a redelivery at worst
-			}
-		}
-		w.mu.Unlock()
 	}
+	return all
 }
