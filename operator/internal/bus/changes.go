@@ -1,7 +1,6 @@
 package bus
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -140,13 +139,11 @@ func changeOf(m *envelope.Message) (*change, error) {
 
 // message is the event as it is stored.
 func (c *change) message() *envelope.Message {
-	e := event.Event{Hops: c.hops, Attributes: []event.Attribute{
-		{Name: "specversion", Value: "1.0"}, {Name: "id", Value: strconv.FormatUint(c.revision, 10)}, {Name: "source", Value: c.source},
-		{Name: "type", Value: c.kind}, {Name: "subject", Value: event.Encode(c.name)},
-		{Name: "time", Value: c.at.UTC().Format(time.RFC3339Nano)}, {Name: "datacontenttype", Value: "application/json"},
-		{Name: "dataschema", Value: "https://serviceful.dev/schemas/" + c.kind + ".json"},
-	}}
-	out := envelope.New(c.subject, c.data())
+	e := event.Own(strconv.FormatUint(c.revision, 10), c.source, c.kind, c.at)
+	e.Hops = c.hops
+	e.Set("subject", event.Encode(c.name))
+	e.OwnJSON(c.data(), c.kind)
+	out := envelope.New(c.subject, e.Data)
 	e.ToStored(out.Header)
 	return out
 }
@@ -177,7 +174,7 @@ func (c *change) data() []byte {
 		if c.kind == TypeObjectPut {
 			d.Size, d.ContentType, d.Digest = &c.object.Size, c.object.ContentType, ReprDigest(c.object.Digest)
 		}
-		return encodeData(d)
+		return []byte(envelope.Encode(d))
 	}
 	d := keyData{Bucket: c.bucket, Key: c.name, Revision: c.revision, PreviousRevision: c.previous}
 	switch {
@@ -187,18 +184,7 @@ func (c *change) data() []byte {
 	default:
 		d.ValueBase64 = &c.value
 	}
-	return encodeData(d)
-}
-
-// encodeData is v in JSON, no larger than it must be: without HTML's escapes.
-func encodeData(v any) []byte {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil { // texts, numbers and valid JSON
-		panic(fmt.Sprintf("bus: encoding %T: %v", v, err))
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	return []byte(envelope.Encode(d))
 }
 
 // ReprDigest is a SHA-256 as the header Repr-Digest has it (RFC 9530); "" for none.

@@ -92,6 +92,7 @@ func letter(namespace string, m *envelope.Message, d envelope.DeadLetter, body [
 		Kind: Unknown, Body: body, Stored: m,
 	}
 	item, work := names.ParseWork(d.Subject)
+	_, _, tick := names.ParseTick(d.Subject)
 	switch {
 	case work && item.Queue != "":
 		l.Kind = Queued
@@ -99,7 +100,7 @@ func letter(namespace string, m *envelope.Message, d envelope.DeadLetter, body [
 		l.Kind = Mail
 	case work:
 		l.Kind = Call
-	case names.IsTick(d.Subject):
+	case tick:
 		l.Kind = Schedule
 	case strings.HasPrefix(d.Subject, "ev.") || strings.HasPrefix(d.Subject, "evchange.") || strings.HasPrefix(d.Subject, "evretry."):
 		l.Kind = Event

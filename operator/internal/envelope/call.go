@@ -83,7 +83,7 @@ type Result struct {
 func ResultMessage(namespace, id string, r Result, body []byte) *Message {
 	m := New(names.Result(namespace, id), body)
 	r.Message = cut(r.Message, maxMessage)
-	if r.Response != nil && len(encode(r.Response.Header)) > MaxResponseHeader {
+	if r.Response != nil && len(Encode(r.Response.Header)) > MaxResponseHeader {
 		r.Response = &Response{Status: r.Response.Status, Truncated: true}
 	}
 	setJSON(m.Header, HeaderResult, r)

@@ -201,11 +201,11 @@ func cut(s string, most int) string {
 }
 
 // setJSON keeps v in a header.
-func setJSON(h Header, key string, v any) { h.Set(key, encode(v)) }
+func setJSON(h Header, key string, v any) { h.Set(key, Encode(v)) }
 
-// encode is v in JSON. v is one of this package's own structs, which always can
-// be encoded.
-func encode(v any) string {
+// Encode is v in JSON as it is stored, no larger than it must be. v is a struct that
+// always can be encoded: of texts, numbers and valid JSON.
+func Encode(v any) string {
 	var b strings.Builder
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false) // it would make six bytes of each & of a query

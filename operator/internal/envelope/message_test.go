@@ -171,7 +171,7 @@ func TestHeaderFits(t *testing.T) {
 	letter := DeadLetter{Trigger: trigger, Origin: id, Reason: "RetriesUsedUp", Message: problem, Attempts: 10_000, First: first, Died: now, Last: &LastResponse{Status: 599}}
 
 	request := Request{Method: "OPTIONS", Host: "h", Target: "/?" + strings.Repeat("&", 40<<10), Header: map[string][]string{"X": {""}}}
-	request.Header["X"][0] = strings.Repeat("<", MaxRequestHeader-len(encode(request)))
+	request.Header["X"][0] = strings.Repeat("<", MaxRequestHeader-len(Encode(request)))
 	call := Call(function, trigger, id, request, nil)
 	if got := len(call.Header.Get(HeaderRequest)); got != MaxRequestHeader {
 		t.Fatalf("the request takes %d bytes", got)

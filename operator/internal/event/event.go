@@ -35,6 +35,21 @@ type Event struct {
 	Hops       int // steps from its first cause: functions that were called for it to be; no attribute
 }
 
+// Own is an event that the platform itself makes, without data yet.
+func Own(id, source, eventType string, at time.Time) Event {
+	return Event{Attributes: []Attribute{
+		{"specversion", "1.0"}, {"id", id}, {"source", source}, {"type", eventType}, {"time", at.UTC().Format(time.RFC3339Nano)},
+	}}
+}
+
+// OwnJSON gives an event that the platform makes its data, which has the JSON
+// schema of a name (docs/schemas).
+func (e *Event) OwnJSON(data []byte, schema string) {
+	e.Data = data
+	e.Set("datacontenttype", "application/json")
+	e.Set("dataschema", "https://serviceful.dev/schemas/"+schema+".json")
+}
+
 // Get is the value of an attribute as a header spells it, or "".
 func (e *Event) Get(name string) string {
 	for i := range e.Attributes {

@@ -79,6 +79,11 @@ func BucketPath(bucket string) string { return "buckets/" + bucket }
 // StorePath is BucketPath for an object store.
 func StorePath(store string) string { return "stores/" + store }
 
+// TriggerPath is the source of the events that the platform makes for a trigger.
+func TriggerPath(f Function, trigger string) string {
+	return "/functions/" + f.Name + "/triggers/" + trigger
+}
+
 // ParseConsumer is the inverse of Consumer; ok is false for a consumer that is
 // not a trigger's.
 func ParseConsumer(consumer string) (function, trigger string, ok bool) {

@@ -119,13 +119,6 @@ func tickSubject(f Function, trigger, token string) string {
 	return "work." + f.Namespace + ".cron." + f.Name + "." + trigger + "." + token
 }
 
-// IsTick reports whether a subject is that of a schedule's message, also of one
-// that was put off.
-func IsTick(subject string) bool {
-	t := strings.Split(subject, ".")
-	return len(t) == 6 && t[0] == "work" && t[2] == "cron"
-}
-
 // ParseClock is the inverse of Clock.
 func ParseClock(subject string) (f Function, trigger string, ok bool) {
 	t := strings.Split(subject, ".")
@@ -139,7 +132,7 @@ func ParseClock(subject string) (f Function, trigger string, ok bool) {
 // off.
 func ParseTick(subject string) (f Function, trigger string, ok bool) {
 	t := strings.Split(subject, ".")
-	if !IsTick(subject) {
+	if len(t) != 6 || t[0] != "work" || t[2] != "cron" {
 		return Function{}, "", false
 	}
 	return Function{t[1], t[3]}, t[4], true
@@ -150,10 +143,10 @@ func ParseTick(subject string) (f Function, trigger string, ok bool) {
 // an event, which others get as well, has one of its own. origin is what the
 // message was at first.
 func Again(subject string, f Function, trigger, origin string) string {
-	switch {
-	case IsTick(subject):
+	if _, _, ok := ParseTick(subject); ok {
 		return tickSubject(f, trigger, origin)
-	case strings.HasPrefix(subject, "work."):
+	}
+	if strings.HasPrefix(subject, "work.") {
 		return subject
 	}
 	return EventRetry(f, trigger, origin)

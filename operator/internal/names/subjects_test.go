@@ -217,7 +217,7 @@ func TestAgain(t *testing.T) {
 	}
 }
 
-func TestIsTick(t *testing.T) {
+func TestParseTick(t *testing.T) {
 	for subject, want := range map[string]bool{
 		Tick(offers, "nightly"):                                true,
 		Again(Tick(offers, "nightly"), offers, "nightly", "7"): true,
@@ -226,8 +226,8 @@ func TestIsTick(t *testing.T) {
 		Call(offers, "cron", "7"):                              false,
 		QueueMessage("coop", "cron", "7"):                      false,
 	} {
-		if got := IsTick(subject); got != want {
-			t.Errorf("IsTick(%q) = %v", subject, got)
+		if _, _, got := ParseTick(subject); got != want {
+			t.Errorf("ParseTick(%q) = %v", subject, got)
 		}
 		if _, ok := ParseWork(subject); ok && want {
 			t.Errorf("%q is a call, a mail or a queue's message as well", subject)

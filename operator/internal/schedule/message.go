@@ -39,15 +39,12 @@ func Clock(f names.Function, trigger string, to Fired) *envelope.Message {
 		to.Scheduled = Never
 	}
 	to.Scheduled = to.Scheduled.UTC()
-	at := to.Scheduled.Format(time.RFC3339Nano)
 	data, err := json.Marshal(to)
 	if err != nil {
 		panic(fmt.Sprintf("schedule: encoding a time: %v", err)) // a year of five digits
 	}
-	e := event.Event{Attributes: []event.Attribute{
-		{Name: "specversion", Value: "1.0"}, {Name: "id", Value: at}, {Name: "source", Value: "/functions/" + f.Name + "/triggers/" + trigger},
-		{Name: "type", Value: EventType}, {Name: "time", Value: at}, {Name: "datacontenttype", Value: "application/json"},
-	}}
+	e := event.Own(to.Scheduled.Format(time.RFC3339Nano), names.TriggerPath(f, trigger), EventType, to.Scheduled)
+	e.Set("datacontenttype", "application/json")
 	m := envelope.New(names.Tick(f, trigger), data)
 	e.ToStored(m.Header)
 	m.Header.Set(headerSeries, strconv.FormatInt(to.Series, 10))

@@ -65,14 +65,11 @@ func (d *Door) enqueue(w http.ResponseWriter, r *http.Request, c caller) error {
 
 // queueMessage is the attributes of the event that a queue's message is.
 func queueMessage(queue, id, contentType string, now time.Time) *event.Event {
-	e := &event.Event{Attributes: []event.Attribute{
-		{Name: "specversion", Value: "1.0"}, {Name: "id", Value: id}, {Name: "source", Value: "/queues/" + queue},
-		{Name: "type", Value: QueueMessageType}, {Name: "time", Value: now.UTC().Format(time.RFC3339Nano)},
-	}}
+	e := event.Own(id, "/queues/"+queue, QueueMessageType, now)
 	if contentType != "" {
 		e.Set("datacontenttype", contentType)
 	}
-	return e
+	return &e
 }
 
 // delayOf reads Serviceful-Delay.
