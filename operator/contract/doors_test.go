@@ -14,6 +14,7 @@ triggers:
 - {name: t1, http: {path: /doors/t1}}`,
 	others: []function{{"outsider", `
 scale: {concurrency: 0, max: 1}
+emits: [doors.other]
 triggers:
 - {name: do, http: {methods: [POST], path: /outsider/do}}`}},
 	clauses: []clause{
