@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -53,15 +51,11 @@ func (w *workshop) importFile(ctx context.Context, d *dev, name string, offers i
 		return 0, 0, err
 	}
 	began := time.Now()
-	resp, err := w.client.Do(req)
-	if err != nil {
-		return 0, 0, err
-	}
-	if err := resp.Body.Close(); err != nil || resp.StatusCode != http.StatusAccepted {
-		return 0, 0, fmt.Errorf("putting %s: %s (%w)", name, resp.Status, err)
+	if err := do(w.client, req, nil); err != nil {
+		return 0, 0, fmt.Errorf("putting %s: %w", name, err)
 	}
 	var done struct{ Offers int }
-	err = poll(ctx, 20*time.Millisecond, importTime, func() bool { return w.getJSON(ctx, address, &done) == nil })
+	err = poll(ctx, 20*time.Millisecond, importTime, func() bool { return getJSON(ctx, w.client, address, &done) == nil })
 	took = time.Since(began)
 	if err != nil {
 		return 0, 0, fmt.Errorf("waiting for %s to be loaded: %w", name, err)
@@ -71,22 +65,6 @@ func (w *workshop) importFile(ctx context.Context, d *dev, name string, offers i
 	}
 	memory, err = d.peakMemory("coop.offers")
 	return memory, took, err
-}
-
-func (w *workshop) getJSON(ctx context.Context, address string, v any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := w.client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answered %s", address, resp.Status)
-	}
-	return json.NewDecoder(resp.Body).Decode(v)
 }
 
 // peakMemory is the most resident memory that the processes of a function have
@@ -106,12 +84,11 @@ func (d *dev) peakMemory(function string) (float64, error) {
 		if err != nil {
 			return 0, err
 		}
-		_, rest, _ := strings.Cut(string(status), "VmHWM:")
-		kilobytes, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
+		peak, err := peakMemory(string(status))
 		if err != nil {
-			return 0, fmt.Errorf("reading the memory of %s: %w", function, err)
+			return 0, err
 		}
-		most = max(most, kilobytes/1000)
+		most = max(most, peak)
 	}
 	return most, nil
 }

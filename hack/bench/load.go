@@ -162,11 +162,16 @@ func (i instance) arrivals(ctx context.Context, client *http.Client) (some arriv
 }
 
 func get(ctx context.Context, client *http.Client, url string) error {
+	return getJSON(ctx, client, url, nil)
+}
+
+// getJSON reads the answer, unless that is nil.
+func getJSON(ctx context.Context, client *http.Client, url string, answer any) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return err
 	}
-	return do(client, r, nil)
+	return do(client, r, answer)
 }
 
 // do sends a request and reads a 2xx answer, as JSON into answer unless that is nil.

@@ -53,13 +53,18 @@ func idleMemory(ctx context.Context, d *dev) (float64, error) {
 	return residentMemory(string(status))
 }
 
-var vmRSS = regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB$`)
+var vmRSS, vmHWM = regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB$`), regexp.MustCompile(`(?m)^VmHWM:\s+(\d+) kB$`)
 
 // residentMemory is what a process's status says, in MB of 10^6 bytes.
-func residentMemory(status string) (float64, error) {
-	found := vmRSS.FindStringSubmatch(status)
+func residentMemory(status string) (float64, error) { return memory(status, vmRSS) }
+
+// peakMemory is the most resident memory that the process has had.
+func peakMemory(status string) (float64, error) { return memory(status, vmHWM) }
+
+func memory(status string, line *regexp.Regexp) (float64, error) {
+	found := line.FindStringSubmatch(status)
 	if found == nil {
-		return 0, fmt.Errorf("there is no VmRSS in %q", status)
+		return 0, fmt.Errorf("there is no %s in %q", line, status)
 	}
 	kib, err := strconv.ParseFloat(found[1], 64)
 	return kib * 1024 / 1e6, err

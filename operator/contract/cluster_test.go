@@ -1,7 +1,6 @@
 package contract
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -11,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/serviceful/serviceful/operator/internal/testkit/kubectl"
 	"github.com/serviceful/serviceful/operator/internal/testkit/smtpsink"
 )
 
@@ -45,23 +45,21 @@ var _ target = (*cluster)(nil)
 func newCluster(t *testing.T, d *director) *cluster {
 	t.Helper()
 	k := &cluster{space: fmt.Sprintf("%s-%d", namespace, time.Now().UnixNano()), image: os.Getenv("CONTRACT_STUB"), director: d, program: buildCommand(t)}
-	k.gateway = strings.TrimSpace(k.kubectl(t, "", "-n", system, "get", "service", "serviceful-gateway", "-o", "jsonpath={.spec.clusterIP}"))
+	k.gateway = strings.TrimSpace(kubectl.Run(t, "", "-n", system, "get", "service", "serviceful-gateway", "-o", "jsonpath={.spec.clusterIP}"))
 	var err error
 	if k.sink, err = smtpsink.New(net.JoinHostPort(hostAddress, "0")); err != nil {
 		t.Fatal(err)
 	}
-	k.kubectl(t, "", "-n", system, "patch", "deployment", "serviceful-dispatcher", "--type=json",
+	kubectl.Run(t, "", "-n", system, "patch", "deployment", "serviceful-dispatcher", "--type=json",
 		`-p=[{"op":"add","path":"/spec/template/spec/containers/0/args","value":["--smtp=`+k.sink.Addr()+`"]}]`)
 	k.rolledOut(t)
-	k.kubectl(t, "", "create", "namespace", k.space)
+	kubectl.Run(t, "", "create", "namespace", k.space)
 	t.Cleanup(func() {
 		if t.Failed() {
-			for _, args := range [][]string{{"-n", k.space, "get", "functions,pods", "-o", "wide"}, {"-n", system, "logs", "--tail=40", "-l", "app.kubernetes.io/part-of=serviceful", "--prefix"}} {
-				out, err := exec.Command("kubectl", args...).CombinedOutput()
-				t.Logf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
-			}
+			kubectl.Log(t, []string{"-n", k.space, "get", "functions,pods", "-o", "wide"},
+				[]string{"-n", system, "logs", "--tail=40", "-l", "app.kubernetes.io/part-of=serviceful", "--prefix"})
 		}
-		k.kubectl(t, "", "delete", "namespace", k.space, "--wait=false")
+		kubectl.Run(t, "", "delete", "namespace", k.space, "--wait=false")
 	})
 	return k
 }
@@ -69,28 +67,6 @@ func newCluster(t *testing.T, d *director) *cluster {
 func (k *cluster) name() string { return "cluster" }
 func (k *cluster) ns() string   { return k.space }
 func (k *cluster) door() string { return "http://" + k.gateway }
-
-func (k *cluster) kubectl(t *testing.T, input string, args ...string) string {
-	t.Helper()
-	out, err := k.tryKubectl(t, input, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
-
-func (k *cluster) tryKubectl(t *testing.T, input string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "kubectl", args...)
-	cmd.Stdin = strings.NewReader(input)
-	var out, failure bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &failure
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, failure.String())
-	}
-	return out.String(), nil
-}
 
 func (k *cluster) manifest(f function) string {
 	return f.manifest(k.space, k.image, "", "DIRECTOR="+k.director.url)
@@ -102,22 +78,22 @@ func (k *cluster) apply(t *testing.T, ready bool, functions ...function) {
 	for _, f := range functions {
 		all.WriteString("---\n" + k.manifest(f))
 	}
-	k.kubectl(t, all.String(), "apply", "-f", "-")
+	kubectl.Run(t, all.String(), "apply", "-f", "-")
 	for _, f := range functions {
 		if ready {
-			k.kubectl(t, "", "-n", k.space, "wait", "--for=condition=Ready", "--timeout=230s", "function/"+f.name)
+			kubectl.Run(t, "", "-n", k.space, "wait", "--for=condition=Ready", "--timeout=230s", "function/"+f.name)
 		}
 	}
 }
 
 func (k *cluster) remove(t *testing.T, name string) {
 	t.Helper()
-	k.kubectl(t, "", "-n", k.space, "delete", "function", name, "--timeout=230s")
+	kubectl.Run(t, "", "-n", k.space, "delete", "function", name, "--timeout=230s")
 }
 
 func (k *cluster) refuse(t *testing.T, f function) string {
 	t.Helper()
-	if _, err := k.tryKubectl(t, k.manifest(f), "apply", "--dry-run=server", "-f", "-"); err != nil {
+	if _, err := kubectl.Try(t, k.manifest(f), "apply", "--dry-run=server", "-f", "-"); err != nil {
 		return err.Error()
 	}
 	return ""
@@ -125,7 +101,7 @@ func (k *cluster) refuse(t *testing.T, f function) string {
 
 func (k *cluster) problem(t *testing.T, name string) string {
 	t.Helper()
-	return k.kubectl(t, "", "-n", k.space, "get", "function", name, "-o", "jsonpath={.status.triggers}{.status.conditions}")
+	return kubectl.Run(t, "", "-n", k.space, "get", "function", name, "-o", "jsonpath={.status.triggers}{.status.conditions}")
 }
 
 func (k *cluster) mails(*testing.T) (out []string) {
@@ -138,7 +114,7 @@ func (k *cluster) mails(*testing.T) (out []string) {
 // crash kills the data plane without asking it.
 func (k *cluster) crash(t *testing.T) {
 	t.Helper()
-	k.kubectl(t, "", "-n", system, "delete", "pod", "--force", "--grace-period=0", "-l", "app.kubernetes.io/part-of=serviceful,app.kubernetes.io/name in (dispatcher,gateway)")
+	kubectl.Run(t, "", "-n", system, "delete", "pod", "--force", "--grace-period=0", "-l", "app.kubernetes.io/part-of=serviceful,app.kubernetes.io/name in (dispatcher,gateway)")
 	k.rolledOut(t)
 	wait(t, "the door is open again", func() bool {
 		resp, err := client.Get(k.door() + "/readyz")
@@ -154,11 +130,11 @@ func (k *cluster) crash(t *testing.T) {
 // ended: a dispatcher that ends calls a batch that is not full.
 func (k *cluster) rolledOut(t *testing.T) {
 	t.Helper()
-	k.kubectl(t, "", "-n", system, "rollout", "status", "--timeout=230s", "deployment/serviceful-dispatcher", "deployment/serviceful-gateway")
+	kubectl.Run(t, "", "-n", system, "rollout", "status", "--timeout=230s", "deployment/serviceful-dispatcher", "deployment/serviceful-gateway")
 	for _, part := range []string{"dispatcher", "gateway"} {
 		wait(t, "the old "+part+" has ended", func() bool {
-			pods := k.kubectl(t, "", "-n", system, "get", "pods", "-l", "app.kubernetes.io/part-of=serviceful,app.kubernetes.io/name="+part, "-o", "name")
-			wanted := k.kubectl(t, "", "-n", system, "get", "deployment/serviceful-"+part, "-o", "jsonpath={.spec.replicas}")
+			pods := kubectl.Run(t, "", "-n", system, "get", "pods", "-l", "app.kubernetes.io/part-of=serviceful,app.kubernetes.io/name="+part, "-o", "name")
+			wanted := kubectl.Run(t, "", "-n", system, "get", "deployment/serviceful-"+part, "-o", "jsonpath={.spec.replicas}")
 			return fmt.Sprint(len(strings.Fields(pods))) == strings.TrimSpace(wanted)
 		})
 	}

@@ -1,17 +1,17 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/serviceful/serviceful/operator/internal/testkit/kubectl"
 )
 
 const (
@@ -57,39 +57,23 @@ func (s *space) findDoor(namespace string) {
 
 // report prints what helps to see why a test failed.
 func (s *space) report() {
-	for _, args := range [][]string{
+	kubectl.Log(s, [][]string{
 		{"-n", s.name, "get", "functions,ksvc,pods", "-o", "wide"},
 		{"-n", s.name, "get", "functions", "-o", "jsonpath={range .items[*]}{.metadata.name}: {.status}{\"\\n\"}{end}"},
 		{"-n", s.name, "get", "events", "--sort-by=.lastTimestamp"},
 		{"-n", system, "get", "pods"},
 		{"-n", system, "logs", "--tail=40", "-l", "app.kubernetes.io/part-of=serviceful", "--prefix"},
-	} {
-		out, err := exec.Command("kubectl", args...).CombinedOutput()
-		s.Logf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
+	}...)
 }
 
 // kubectl runs kubectl with input, and returns what it prints.
 func (s *space) kubectl(input string, args ...string) string {
 	s.Helper()
-	out, err := s.tryKubectl(input, args...)
-	if err != nil {
-		s.Fatal(err)
-	}
-	return out
+	return kubectl.Run(s, input, args...)
 }
 
 func (s *space) tryKubectl(input string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.Context()), patience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "kubectl", args...)
-	cmd.Stdin = strings.NewReader(input)
-	var out, failure bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &failure
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, failure.String())
-	}
-	return out.String(), nil
+	return kubectl.Try(s, input, args...)
 }
 
 // functions are the manifests of the reference functions, their images resolved,
