@@ -59,31 +59,29 @@ func (h *handler) outcome(w http.ResponseWriter, r *http.Request) error {
 // load brings the offers of a file that was put into the catalogue, and answers how that went. It holds a few lines at a time. Doing
 // it again is doing it once; offers that are not in the file stay.
 func (h *handler) load(w http.ResponseWriter, r *http.Request) error {
-	var data struct {
-		Name string `json:"name"`
-	}
-	event, err := serviceful.ReadEvent(r, &data)
+	var change serviceful.ObjectChange
+	event, err := serviceful.ReadEvent(r, &change)
 	if err != nil {
 		return err
 	}
-	content, _, err := h.files.Get(r.Context(), data.Name)
+	content, _, err := h.files.Get(r.Context(), change.Name)
 	if errors.Is(err, serviceful.ErrNotFound) { // it was removed, or this is the event that says so
 		return serviceful.Answer(w)
 	}
 	if err != nil {
-		return fmt.Errorf("opening %q: %w", data.Name, err)
+		return fmt.Errorf("opening %q: %w", change.Name, err)
 	}
 	defer content.Close()
 	done, err := h.loadLines(r.Context(), content)
 	if err != nil {
-		return fmt.Errorf("loading %q: %w", data.Name, err)
+		return fmt.Errorf("loading %q: %w", change.Name, err)
 	}
 	done.Loaded = h.now()
-	if _, err := h.offers.Put(r.Context(), fileKeys+data.Name, done); err != nil {
-		return fmt.Errorf("noting what became of %q: %w", data.Name, err)
+	if _, err := h.offers.Put(r.Context(), fileKeys+change.Name, done); err != nil {
+		return fmt.Errorf("noting what became of %q: %w", change.Name, err)
 	}
 	return serviceful.Answer(w, serviceful.Event{
-		ID: "imported-" + data.Name + "-" + event.ID, Source: source, Type: importedType, Subject: data.Name, Time: event.Time,
+		ID: "imported-" + change.Name + "-" + event.ID, Source: source, Type: importedType, Subject: change.Name, Time: event.Time,
 		Data: done,
 	})
 }

@@ -109,8 +109,8 @@ func TestLoad(t *testing.T) {
 			t.Fatalf("answered %d %s", answer.Code, answer.Body)
 		}
 		put := serviceful.Event{
-			ID: "7", Source: "/stores/catalogue", Type: "dev.serviceful.object.put.v1", Subject: "spring.csv", Time: today,
-			Data: map[string]any{"store": "catalogue", "name": "spring.csv"},
+			ID: "7", Source: "/stores/catalogue", Type: serviceful.ObjectPut, Subject: "spring.csv", Time: today,
+			Data: serviceful.ObjectChange{Store: "catalogue", Name: "spring.csv"},
 		}
 		broken(func() { servicefultest.Deliver(t, function, "/files", put) })
 		for range 2 {
@@ -133,8 +133,8 @@ func TestLoad(t *testing.T) {
 func TestLoadOfWhatIsGone(t *testing.T) {
 	function := newHandler(servicefultest.New(t).Client(t), at(today))
 	gone := serviceful.Event{
-		ID: "8", Source: "/stores/catalogue", Type: "dev.serviceful.object.delete.v1", Subject: "spring.csv", Time: today,
-		Data: map[string]any{"store": "catalogue", "name": "spring.csv"},
+		ID: "8", Source: "/stores/catalogue", Type: serviceful.ObjectDeleted, Subject: "spring.csv", Time: today,
+		Data: serviceful.ObjectChange{Store: "catalogue", Name: "spring.csv"},
 	}
 	wantEvents(t, servicefultest.Answered(t, servicefultest.Deliver(t, function, "/files", gone)))
 	servicefultest.WantProblem(t, servicefultest.Call(function, "PUT", "/catalogue/spring.txt", "x"), 400)
@@ -150,7 +150,7 @@ func TestWelcomeOffersAreBounded(t *testing.T) {
 	function := newHandler(servicefultest.New(t).Client(t), at(today))
 	servicefultest.Call(function, "PUT", "/catalogue/many.csv", file.String())
 	servicefultest.Answered(t, servicefultest.Deliver(t, function, "/files", serviceful.Event{
-		ID: "9", Source: "/stores/catalogue", Type: "dev.serviceful.object.put.v1", Time: today, Data: map[string]any{"name": "many.csv"},
+		ID: "9", Source: "/stores/catalogue", Type: serviceful.ObjectPut, Time: today, Data: serviceful.ObjectChange{Name: "many.csv"},
 	}))
 	done := servicefultest.JSON[loaded](t, servicefultest.Call(function, "GET", "/catalogue/many.csv", ""), 200)
 	if done.Offers != maxWelcome || done.Rejected != 1 || !strings.Contains(done.Reasons[0], "no more are possible") {
