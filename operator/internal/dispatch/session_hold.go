@@ -130,8 +130,10 @@ func (s *session) collect(ctx context.Context) error {
 				continue
 			}
 		}
-		if sleep(ctx, pause); ctx.Err() != nil {
+		select {
+		case <-ctx.Done():
 			return nil
+		case <-time.After(pause):
 		}
 	}
 }
