@@ -157,13 +157,13 @@ func receive(t *testing.T, b *bus.Bus, stream, consumer string, n int) []*bus.De
 	}
 	defer stop()
 	var out []*bus.Delivered
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	for len(out) < n {
 		select {
 		case d := <-messages:
 			out = append(out, d)
 		case <-deadline:
-			t.Fatalf("%d messages of %s after 20 s, want %d", len(out), consumer, n)
+			t.Fatalf("%d messages of %s after 2 min, want %d", len(out), consumer, n)
 		}
 	}
 	return out

@@ -148,8 +148,16 @@ func (w *world) surveyed(fn *v1alpha1.Function) {
 func (w *world) operatorSettled(fn *v1alpha1.Function) {
 	w.t.Helper()
 	w.surveyed(fn)
+	w.cached(fn) // or this reconcile would tell of Ready once more
 	w.reconcile(fn)
 	w.eventually("its event", func() bool { return slices.Contains(w.events(), "Normal Ready") })
+	w.cached(fn)
+}
+
+// cached waits until the operator's cache has what was written, the Function and its
+// Knative Service.
+func (w *world) cached(fn *v1alpha1.Function) {
+	w.t.Helper()
 	w.eventually("the cache is up to date", func() bool {
 		w.get(fn)
 		seen := func(live, cached client.Object) bool {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/serviceful/serviceful/operator/api/v1alpha1"
+	"github.com/serviceful/serviceful/operator/internal/bus"
 	"github.com/serviceful/serviceful/operator/internal/dispatch"
 	"github.com/serviceful/serviceful/operator/internal/event"
 )
@@ -94,7 +95,7 @@ func TestTenThousandAreHeld(t *testing.T) {
 		}
 		return http.StatusOK
 	})
-	r := newRig(t, w.ServeHTTP, []v1alpha1.Trigger{onEvent("welcome", inOrder(retry(10_000), backoff("PT0.25S"), linear), "in.a")}, func(r *rig) { r.layout.AckWait, r.config.AckWait = 10*time.Second, 10*time.Second })
+	r := newRig(t, w.ServeHTTP, []v1alpha1.Trigger{onEvent("welcome", inOrder(retry(10_000), backoff("PT0.25S"), linear), "in.a")})
 	for chunk := range slices.Chunk(steps(50, (held+more)/50), event.MaxBatch) {
 		r.publish(chunk...)
 	}
@@ -102,7 +103,7 @@ func TestTenThousandAreHeld(t *testing.T) {
 		info := r.consumer("EV_shop", "offers_welcome")
 		return info.NumAckPending == held && info.NumPending == more
 	})
-	time.Sleep(r.config.AckWait + 2*time.Second) // they are held by heartbeats
+	time.Sleep(bus.AckWait + 2*time.Second) // they are held by heartbeats
 	if info := r.consumer("EV_shop", "offers_welcome"); info.NumRedelivered > held/10 {
 		t.Errorf("%d were handed out again", info.NumRedelivered)
 	}

@@ -28,7 +28,7 @@ import (
 )
 
 // deadline bounds every wait of these tests.
-const deadline = 30 * time.Second
+const deadline = 2 * time.Minute
 
 // The functions of every fixture. hasty has a timeout of hastyTimeout, the
 // others of a minute.

@@ -15,7 +15,7 @@ import (
 )
 
 // deadline bounds every wait of these tests.
-const deadline = 30 * time.Second
+const deadline = 2 * time.Minute
 
 // start runs a server until the test ends.
 func start(t *testing.T, h http.HandlerFunc) *Server {

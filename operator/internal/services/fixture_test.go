@@ -22,7 +22,7 @@ import (
 )
 
 // deadline bounds every wait of these tests.
-const deadline = 30 * time.Second
+const deadline = 2 * time.Minute
 
 // The functions of every fixture.
 var (

@@ -196,12 +196,12 @@ func (s *shop) expect(fn names.Function, want string) {
 func (s *shop) eventually(want string, get func() string) {
 	s.t.Helper()
 	var got string
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if got = get(); strings.Contains(got, want) {
 			return
 		}
 	}
-	s.t.Fatalf("got %q within 30 s, want %q", got, want)
+	s.t.Fatalf("got %q within 2 min, want %q", got, want)
 }
 
 func TestSourceChanges(t *testing.T) {

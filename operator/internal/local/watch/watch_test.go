@@ -77,7 +77,7 @@ func project(t *testing.T) (string, *Watcher) {
 // else was.
 func next(t *testing.T, w *Watcher, repository string, want Change) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	var got Change
 	for !slices.Equal(got.Manifests, want.Manifests) || !slices.Equal(got.Functions, want.Functions) {
 		select {
@@ -95,7 +95,7 @@ func next(t *testing.T, w *Watcher, repository string, want Change) {
 				t.Fatalf("got %v, want %v", got, want)
 			}
 		case <-deadline:
-			t.Fatalf("got %v within 20 s, want %v", got, want)
+			t.Fatalf("got %v within 2 min, want %v", got, want)
 		}
 	}
 }
