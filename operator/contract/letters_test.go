@@ -133,14 +133,9 @@ func letterRemoved(c *C) {
 	location, long := c.accepted("POST", "/leaver/l5", "body"), c.accepted("POST", "/leaver/l5-long", "")
 	c.awaitOf("leaver", "l5-long", 1)
 	c.apply(c.T, true, function{"leaver", keep})
-	if c.name() == "cluster" { // where it may take longer than a call has to end
-		close(held)
-	}
+	close(held)
 	if v := c.awaitState(location, "dead"); v.Reason != "TriggerRemoved" || v.Attempts != 0 {
 		c.Errorf("it is said %+v", v)
-	}
-	if c.name() == "laptop" { // the trigger beside has been given up by now
-		close(held)
 	}
 	c.awaitState(long, "succeeded")
 	other := *c

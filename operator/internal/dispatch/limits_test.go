@@ -175,6 +175,7 @@ func TestConcurrencyOfBatchesOverAllDispatchers(t *testing.T) {
 				eventually(t, "it is handed out", func() bool { return r.consumer("EV_shop", "offers_welcome").NumPending == 0 })
 			}
 			eventually(t, "as many calls as may be", func() bool { now, _ := g.read(); return now >= limit })
+			time.Sleep(200 * time.Millisecond) // in which there might be more
 			close(end)
 			r.settled()
 			if _, most := g.read(); most > test.most {
