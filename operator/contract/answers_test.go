@@ -23,6 +23,7 @@ triggers:
 - {name: a5, event: {types: [answers.a5]}, ` + retries + `}
 - {name: a5-call, http: {path: /answers/a5, async: true}, ` + retries + `}
 - {name: a6, event: {types: [answers.a6]}, delivery: {retry: 3, backoffDelay: PT0.25S, timeout: PT5S}}
+- {name: a6-heard, event: {types: [answers.a6.out]}}
 - {name: a7, event: {types: [answers.a7]}, ` + retries + `}
 - {name: a8, event: {types: [answers.a8]}, ` + retries + `}`,
 	clauses: []clause{
@@ -118,11 +119,11 @@ func answerRetried(c *C) {
 
 func answerBroken(c *C) {
 	held := make(chan struct{})
-	c.Cleanup(func() { close(held) })
 	c.on("a6", func(r *request) answer {
 		switch r.attempt() {
 		case "1":
 			<-held
+			return answered(200, "answers.a6.out", "late")
 		case "2":
 			return answer{Do: "break"}
 		}
@@ -130,6 +131,10 @@ func answerBroken(c *C) {
 	})
 	c.publish("answers.a6", "1")
 	c.only("a6", "1", "1", "1")
+	close(held)
+	c.eventually("it has answered late", func() bool { return c.director.answered(c.function, "a6") == 3 })
+	c.publish("answers.a6.out", "marker")
+	c.only("a6-heard", "marker")
 	if letters := c.dead("a6"); len(letters) > 0 {
 		c.Errorf("it left %+v", letters)
 	}
@@ -162,6 +167,17 @@ func answerUsedUp(c *C) {
 	}
 	if got := attemptsOf(c.got("a8")); !slices.Equal(got, []string{"1", "2", "3"}) {
 		c.Errorf("the attempts were %q", got)
+	}
+	c.refusedDelivery("retry: 10001", "retry: -1")
+}
+
+// refusedDelivery checks that no trigger may have a delivery.
+func (c *C) refusedDelivery(deliveries ...string) {
+	c.Helper()
+	for _, d := range deliveries {
+		if c.refuse(c.T, function{"refused", "triggers: [{name: refused, event: {types: [a.b]}, delivery: {" + d + "}}]"}) == "" {
+			c.Errorf("a delivery of %s is taken in", d)
+		}
 	}
 }
 

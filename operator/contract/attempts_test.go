@@ -62,6 +62,7 @@ func tooOld(c *C) {
 	if l := c.awaitDead("r2"); l.Reason != "MaxAge" || l.Attempts < 1 || l.Attempts != len(c.got("r2")) {
 		c.Errorf("the dead letter is %+v, after %d calls", l, len(c.got("r2")))
 	}
+	c.refusedDelivery("maxAge: 999ms", "maxAge: 73h")
 }
 
 func failedGivesWay(c *C) {
@@ -112,6 +113,29 @@ func calledOnce(c *C) {
 	<-begun
 	c.eventually("both have ended", func() bool { return c.director.answered(c.function, "r5") >= 2 })
 	c.only("r5", "1", "2")
+	startedOnce(c)
+}
+
+// startedOnce checks that a start which takes long is waited for.
+func startedOnce(c *C) {
+	var slow atomic.Bool
+	c.director.onStart("sluggish", func() answer {
+		if slow.Load() {
+			time.Sleep(lease + 5*time.Second)
+		}
+		return answer{}
+	})
+	c.with("sluggish", idle+"triggers: [{name: r5, event: {types: [attempts.r5.start]}}, {name: ping, http: {path: /sluggish/ping}}]")
+	c.send("GET", "/sluggish/ping", "").want(200)
+	c.eventually("it has ended", func() bool { return len(c.director.heard("sluggish", "term")) > 0 })
+	slow.Store(true)
+	c.publish("attempts.r5.start", "1")
+	c.awaitOf("sluggish", "r5", 1)
+	c.publish("attempts.r5.start", "2")
+	calls := c.awaitOf("sluggish", "r5", 2)
+	if got := ids(calls); !slices.Equal(got, []string{"1", "2"}) || !slices.Equal(attemptsOf(calls), []string{"1", "1"}) {
+		c.Errorf("it got %q with the attempts %q", got, attemptsOf(calls))
+	}
 }
 
 func uncalled(c *C) {

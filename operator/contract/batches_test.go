@@ -81,6 +81,7 @@ func batchCalled(c *C) {
 		!strings.Contains(string(b[2].Data), `"json"`) || fmt.Sprint(b[2].Number) != "7" {
 		c.Errorf("it got %s", r.Body)
 	}
+	c.refusedDelivery("batch: {size: 0}", "batch: {size: 1001}")
 }
 
 func batchWindow(c *C) {

@@ -73,6 +73,9 @@ func callSucceeds(c *C) {
 	location := c.accepted("POST", "/async/c3", "")
 	c.await("c3", 1)
 	c.awaitState(location, "running")
+	if text := c.send("GET", location, "").body; strings.Contains(text, "reason") || strings.Contains(text, "response") {
+		c.Errorf("of a call under way it is said %s", text)
+	}
 	close(held)
 	v := c.awaitState(location, "succeeded")
 	if r := v.Response; "/calls/"+v.ID != location || v.Attempts != 1 || v.Reason != "" || r == nil || r.Status != 201 || r.Body != "made" || r.Headers.Get("X-Own") != "kept" || r.Truncated {
@@ -170,6 +173,9 @@ func callLimits(c *C) {
 }
 
 func callUnknown(c *C) {
+	if id := strings.TrimPrefix(c.accepted("POST", "/async/c11", ""), "/calls/"); len(id) < 26 { // of 32 letters: 128 bits
+		c.Errorf("the id %q can be guessed", id)
+	}
 	c.send("GET", "/calls/neverwas", "").problem(404, "no-such-call")
 	c.send("DELETE", "/calls/neverwas", "").problem(404, "no-such-call")
 	c.send("POST", "/calls/neverwas", "").problem(405, "method-not-allowed")

@@ -15,7 +15,7 @@ bindings: [{keyValue: {bucket: changes}}, {objects: {store: changes}}]
 triggers:
 - {name: v1, path: /changes/v1, keyValue: {bucket: changes, keys: "v1.>"}}
 - {name: v2, keyValue: {bucket: changes, keys: "v2.*.end"}}
-- {name: v3, keyValue: {bucket: changes, keys: v3}, ` + retries + `}
+- {name: v3, keyValue: {bucket: changes, keys: "v3.>"}, ` + retries + `}
 - {name: v4, object: {store: changes, keys: "v4/*"}}
 - {name: v5, object: {store: changes, keys: "v5/**.csv"}}`,
 	clauses: []clause{
@@ -97,14 +97,22 @@ func subjects(calls []*request) (out []string) {
 }
 
 func changeDies(c *C) {
-	c.on("v3", func(*request) answer { return status(503) })
-	c.service("PUT", changed+"v3", "1").want(204)
+	c.on("v3", func(r *request) answer {
+		if r.Header.Get("Ce-Subject") == "v3.bad" {
+			return status(503)
+		}
+		return answer{}
+	})
+	c.service("PUT", changed+"v3.bad", "1").want(204)
+	c.await("v3", 1)
+	c.service("PUT", changed+"v3.good", "1").want(204)
+	c.eventually("the other change is told", func() bool { return slices.Contains(subjects(c.got("v3")), "v3.good") })
 	if l := c.awaitDead("v3"); l.Kind != "event" || l.Reason != "RetriesUsedUp" || l.Attempts != 3 || l.EventType != "dev.serviceful.keyvalue.put.v1" {
 		c.Errorf("the dead letter is %+v", l)
 	}
 	c.on("v3", func(*request) answer { return answer{} })
 	c.replay(c.dead("v3")[0].ID)
-	if r := c.await("v3", 4)[3]; r.attempt() != "1" || c.changeOf(r, "keyvalue.put").Key != "v3" {
+	if r := c.await("v3", 5)[4]; r.attempt() != "1" || c.changeOf(r, "keyvalue.put").Key != "v3.bad" {
 		c.Errorf("it came back as %+v", r)
 	}
 }

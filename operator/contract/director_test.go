@@ -62,6 +62,7 @@ type director struct {
 	told    []message                             // of every other kind
 	answers map[[2]string]func(r *request) answer // by function and trigger
 	starts  map[string]func() answer              // by function
+	terms   map[string]func(gone <-chan struct{}) // by function
 	gates   map[int]chan struct{}
 	ended   map[[2]string]int // how many calls were answered, by function and trigger
 }
@@ -75,7 +76,7 @@ func newDirector(t *testing.T, host string) *director {
 	}
 	d := &director{
 		url: "http://" + l.Addr().String(), changed: make(chan struct{}),
-		answers: map[[2]string]func(*request) answer{}, starts: map[string]func() answer{}, gates: map[int]chan struct{}{}, ended: map[[2]string]int{},
+		answers: map[[2]string]func(*request) answer{}, starts: map[string]func() answer{}, terms: map[string]func(<-chan struct{}){}, gates: map[int]chan struct{}{}, ended: map[[2]string]int{},
 	}
 	server := &http.Server{Handler: d}
 	go func() { _ = server.Serve(l) }()
@@ -98,6 +99,8 @@ func (d *director) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		<-d.gate(m.ID)
 	case "start":
 		a = d.start(m)
+	case "term":
+		d.term(m, r.Context().Done())
 	default:
 		d.note(m)
 	}
@@ -171,6 +174,16 @@ func (d *director) start(m message) answer {
 	return f()
 }
 
+func (d *director) term(m message, gone <-chan struct{}) {
+	d.note(m)
+	d.mu.Lock()
+	f := d.terms[m.Function]
+	d.mu.Unlock()
+	if f != nil {
+		f(gone)
+	}
+}
+
 func (d *director) note(m message) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -217,6 +230,14 @@ func (d *director) onStart(function string, f func() answer) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.starts[function] = f
+}
+
+// onTerm has the instances of a function that are asked to end do so only when f
+// returns; gone is closed when the instance is.
+func (d *director) onTerm(function string, f func(gone <-chan struct{})) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.terms[function] = f
 }
 
 func cut(header string) (name, value string) {

@@ -16,13 +16,13 @@ emits: ["events.*"]
 triggers:
 - {name: e1, path: /events/e1, event: {types: [events.e1]}}
 - {name: e2, event: {types: [events.e2.*]}}
-- {name: e3, event: {types: [events.e3, "events.e3.*"]}}
+- {name: e3, event: {types: [events.e3, "events.e3.*", "events.e3.b.*", events.e3.a]}}
 - {name: e3-too, event: {types: ["events.e3.b.*"]}}
 - name: e4
   event:
     types: [events.e4]
-    filters: [{exact: {tier: gold}}, {any: [{prefix: {subject: a/}}, {suffix: {subject: /z}}]}, {not: {exact: {subject: a/z}}}, {cesql: "amount = '7'"}]
-- {name: e5, event: {types: [events.e5]}}
+    filters: [{all: [{prefix: {type: events.}}, {exact: {tier: gold}}]}, {any: [{prefix: {subject: a/}}, {suffix: {subject: /z}}]}, {not: {exact: {subject: a/z}}}, {cesql: "amount = '7'"}]
+- {name: e5, event: {types: [events.e5, events.e5.other]}}
 - {name: e6, event: {types: [events.e6, events.e6.b]}}
 - {name: e7, event: {types: [events.e7]}}
 - {name: e8, event: {types: [events.e8]}}
@@ -57,7 +57,7 @@ func eventUnchanged(c *C) {
 	r := c.await("e1", 1)[0]
 	h := r.Header
 	for _, want := range []string{"Ce-Specversion: 1.0", "Ce-Type: events.e1", "Ce-Source: https://shop.example/till?1", "Ce-Id: a b", "Ce-Subject: caf%C3%A9",
-		"Ce-Time: 2026-01-02T03:04:05.6Z", "Ce-Own: extension", "Content-Type: text/own; charset=utf-8", "Serviceful-Trigger: e1", "Serviceful-Attempt: 1"} {
+		"Ce-Time: 2026-01-02T03:04:05.6Z", "Ce-Own: extension", "Content-Type: text/own; charset=utf-8", "Serviceful-Trigger: e1", "Serviceful-Attempt: 1", "Serviceful-Hops: 0"} {
 		if name, value := cut(want); h.Get(name) != value {
 			c.Errorf("it got %s: %q, want %q", name, h.Get(name), value)
 		}
@@ -118,6 +118,7 @@ func eventOnce(c *C) {
 		c.publish("events.e5", "one")
 	}
 	c.publish("events.e5", "one", "Ce-Own: other") // source and id are what tells events apart
+	c.service("POST", "/v1/events", "other", "Ce-Specversion: 1.0", "Ce-Type: events.e5.other", "Ce-Source: /events.e5", "Ce-Id: one", "Content-Type: text/plain").want(http.StatusAccepted)
 	c.publish("events.e5", "two")
 	c.await("e5", 2)
 	c.only("e5", "one", "two")
@@ -128,7 +129,8 @@ func eventEmits(c *C) {
 	c.service("POST", "/v1/events", batch, contentBatch).problem(403, "not-in-emits")
 	c.serviceOf("hearer", order{Method: "POST", Path: "/v1/events", Body: []byte(structured("events.e6", "three")), Headers: pairs([]string{contentJSON})}).problem(403, "not-in-emits")
 	c.publish("events.e6", "four")
-	c.only("e6", "four")
+	c.service("POST", "/v1/events", "["+structured("events.e6", "four")+","+structured("events.e6", "five")+"]", contentBatch).want(http.StatusAccepted)
+	c.only("e6", "five", "four")
 }
 
 func eventMalformed(c *C) {

@@ -110,6 +110,10 @@ func keyAccess(c *C) {
 	c.service("GET", "/v1/buckets/read/keys/none", "").problem(404, "no-such-key")
 	c.service("GET", "/v1/buckets/elsewhere/keys/k5", "").problem(403, "not-bound")
 	c.service("GET", "/v1/buckets/elsewhere/keys", "").problem(403, "not-bound")
+	c.apply(c.T, true, function{"passing", "bindings: [{keyValue: {bucket: shared}}]\ntriggers: [{name: do, http: {methods: [POST], path: /passing/do}}]"})
+	c.serviceOf("passing", order{Method: "PUT", Path: "/v1/buckets/shared/keys/k5-left", Body: []byte("left")}).want(204)
+	c.remove(c.T, "passing")
+	c.service("GET", "/v1/buckets/shared/keys/k5-left", "").want(200, "left")
 }
 
 func keyLimits(c *C) {

@@ -124,14 +124,25 @@ func letterCall(c *C) {
 
 func letterRemoved(c *C) {
 	const keep = "triggers:\n- {name: ping, http: {path: /leaver/ping}}\n"
-	c.with("leaver", keep+"- {name: l5, paused: true, http: {path: /leaver/l5, async: true}}")
-	location := c.accepted("POST", "/leaver/l5", "body")
+	held := make(chan struct{})
+	c.director.on("leaver", "l5-long", func(*request) answer {
+		<-held
+		return answer{}
+	})
+	c.with("leaver", keep+"- {name: l5, paused: true, http: {path: /leaver/l5, async: true}}\n- {name: l5-long, http: {path: /leaver/l5-long, async: true}}")
+	location, long := c.accepted("POST", "/leaver/l5", "body"), c.accepted("POST", "/leaver/l5-long", "")
+	c.awaitOf("leaver", "l5-long", 1)
 	c.apply(c.T, true, function{"leaver", keep})
+	close(held)
 	if v := c.awaitState(location, "dead"); v.Reason != "TriggerRemoved" || v.Attempts != 0 {
 		c.Errorf("it is said %+v", v)
 	}
+	c.awaitState(long, "succeeded")
 	other := *c
 	other.function = "leaver"
+	if letters := other.dead("l5-long"); len(letters) > 0 {
+		c.Errorf("a call that has ended left %+v", letters)
+	}
 	l := other.awaitDead("l5")
 	if out, err := c.command(c.T, "dead", "replay", l.ID); err == nil || !strings.Contains(out, "refused") {
 		c.Errorf("replaying it said %v: %s", err, out)

@@ -10,6 +10,7 @@ var outcomes = &chapter{
 	spec: `
 scale: {concurrency: 0, max: 1}
 emits: ["outcomes.*"]
+bindings: [{queue: {name: z2}}, {keyValue: {bucket: outcomes}}]
 triggers:
 - {name: u1, event: {types: [outcomes.u1]}, delivery: {retry: 0, onSuccess: {eventType: done.u1}, onFailure: {queue: failed-u1}}}
 - {name: u1-done, event: {types: [done.u1]}}
@@ -18,7 +19,16 @@ triggers:
 - {name: u2-done, event: {types: [done.u2]}}
 - {name: u2-failed, event: {types: [failed.u2]}}
 - {name: z1, event: {types: [outcomes.z1]}}
-- {name: z2, event: {types: [outcomes.z2]}}`,
+- {name: z2, event: {types: [outcomes.z2]}}
+- {name: z2-queue, queue: {name: z2}}
+- {name: z2-key, keyValue: {bucket: outcomes, keys: z2}}
+- {name: z2-there, event: {types: [outcomes.z2.there]}}`,
+	others: []function{{"echo", `
+scale: {concurrency: 0, max: 1}
+emits: ["outcomes.*"]
+triggers:
+- {name: z2-back, event: {types: [outcomes.z2.back]}}
+- {name: do, http: {methods: [POST], path: /echo/do}}`}},
 	clauses: []clause{
 		{"U1", "onSuccess and onFailure: an event or a message tells the outcome", outcomeOfEvent},
 		{"U2", "of a call as well, where failed is a failure", outcomeOfCall},
@@ -108,5 +118,45 @@ func hopsCount(c *C) {
 	c.only("z2", "from 15")
 	if hops := c.got("z2")[0].Header.Get("Serviceful-Hops"); hops != "16" {
 		c.Errorf("it has made %s hops", hops)
+	}
+	c.enqueue("z2", "from 16", "Serviceful-Hops: 16")
+	c.service("PUT", "/v1/buckets/outcomes/keys/z2", "from 16", "Serviceful-Hops: 16").want(204)
+	for _, trigger := range []string{"z2-queue", "z2-key"} {
+		if l := c.awaitDead(trigger); l.Reason != "LoopDetected" || l.Attempts != 0 {
+			c.Errorf("the dead letter of %s is %+v", trigger, l)
+		}
+	}
+	twoFunctions(c)
+}
+
+// twoFunctions has two functions publish for each other, as the clause says, and
+// then without the header.
+func twoFunctions(c *C) {
+	there, back := [2]string{c.function, "z2-there"}, [2]string{"echo", "z2-back"}
+	send := func(from [2]string, eventType, id string, header ...string) {
+		header = append(header, "Ce-Specversion: 1.0", "Ce-Type: "+eventType, "Ce-Source: /"+from[0], "Ce-Id: "+id)
+		c.serviceOf(from[0], order{Method: "POST", Sink: true, Headers: pairs(header)}).want(202)
+	}
+	c.publish("outcomes.z2.there", "first")
+	var last *request
+	for i := range 17 {
+		at, next := there, "outcomes.z2.back"
+		if i%2 == 1 {
+			at, next = back, "outcomes.z2.there"
+		}
+		last = c.awaitOf(at[0], at[1], i/2+1)[i/2]
+		if hops := last.Header.Get("Serviceful-Hops"); hops != strconv.Itoa(i) {
+			c.Errorf("event %d has made %s hops", i, hops)
+		}
+		send(at, next, strconv.Itoa(i), "Serviceful-Hops: "+last.Header.Get("Serviceful-Hops"))
+	}
+	other := *c
+	other.function = "echo"
+	if l := other.awaitDead("z2-back"); l.Reason != "LoopDetected" || l.EventID != "16" || l.Attempts != 0 {
+		c.Errorf("the dead letter is %+v", l)
+	}
+	send(there, "outcomes.z2.back", "anew")
+	if hops := c.awaitOf("echo", "z2-back", 9)[8].Header.Get("Serviceful-Hops"); hops != "0" {
+		c.Errorf("without the header it has made %s hops", hops)
 	}
 }

@@ -77,7 +77,7 @@ func requestHeaders(c *C) {
 func platformHeaders(c *C) {
 	c.send("GET", "/requests/h3", "", "Serviceful-Attempt: 7", "Serviceful-Anything: x", "Nats-Msg-Id: y", "Serviceful-Trigger: h4").want(http.StatusOK)
 	h := c.await("h3", 1)[0].Header
-	if h.Get("Serviceful-Attempt")+h.Get("Serviceful-Anything")+h.Get("Nats-Msg-Id") != "" {
+	if h.Get("Serviceful-Attempt")+h.Get("Serviceful-Anything")+h.Get("Nats-Msg-Id") != "" || !slices.Equal(h["Serviceful-Trigger"], []string{"h3"}) {
 		c.Errorf("it got %v", h)
 	}
 }
@@ -164,7 +164,10 @@ func requestTimeout(c *C) {
 func neverRepeated(c *C) {
 	c.inTurn("h9", status(500), answer{Do: "break"}, status(200))
 	c.send("POST", "/requests/h9", "").want(500)
-	c.send("POST", "/requests/h9", "").want(http.StatusBadGateway)
+	broken := c.send("POST", "/requests/h9", "").want(http.StatusBadGateway)
+	if c.name() == "laptop" { // on a cluster there may be a proxy that answers
+		broken.problem(http.StatusBadGateway, "function-broke-off")
+	}
 	c.send("POST", "/requests/h9", "").want(200)
 	if n := len(c.got("h9")); n != 3 {
 		c.Errorf("three requests were %d calls", n)

@@ -16,7 +16,8 @@ var schedules = &chapter{
 scale: {concurrency: 0, max: 1}
 triggers:
 - {name: d2, schedule: {cron: "* * * * * *"}, delivery: {retry: 1, backoffDelay: PT0.25S}}
-- {name: d3, schedule: {cron: "@every 1s"}}`,
+- {name: d3, schedule: {cron: "@every 1s"}}
+- {name: d3-overlap, schedule: {cron: "@every 1s", overlap: true}}`,
 	clauses: []clause{
 		{"D1", "each time is an event, never early", scheduleFires},
 		{"D2", "the answer means what it means for an event", scheduleAnswers},
@@ -45,7 +46,7 @@ func scheduleFires(c *C) {
 		}
 		due, err := time.Parse(time.RFC3339Nano, h.Get("Ce-Time"))
 		if err != nil || a.at.Before(due) || h.Get("Ce-Type") != "dev.serviceful.schedule.fired.v1" || h.Get("Ce-Source") != "/functions/clock/triggers/d1" ||
-			h.Get("Ce-Id") == "" || a.r.Target != "/clock/d1" || data.Cron != "* * * * * *" || data.TimeZone != "Europe/London" || data.Scheduled == "" {
+			h.Get("Ce-Id") == "" || h.Get("Ce-Dataschema") != "https://serviceful.dev/schemas/dev.serviceful.schedule.fired.v1.json" || a.r.Target != "/clock/d1" || data.Cron != "* * * * * *" || data.TimeZone != "Europe/London" || data.Scheduled == "" {
 			c.Errorf("it was called at %v with %v %s", a.at, h, a.r.Body)
 		}
 	}
@@ -79,10 +80,22 @@ func scheduleApart(c *C) {
 		time.Sleep(1500 * time.Millisecond)
 		return answer{}
 	})
+	second := make(chan struct{})
+	var once sync.Once
+	var together atomic.Int32
+	c.on("d3-overlap", func(*request) answer {
+		if together.Add(1) == 2 {
+			once.Do(func() { close(second) })
+		}
+		<-second // no call ends before there are two
+		together.Add(-1)
+		return answer{}
+	})
 	c.await("d3", 4)
 	if worst.Load() != 1 {
 		c.Errorf("%d calls ran at once", worst.Load())
 	}
+	c.await("d3-overlap", 2)
 }
 
 func scheduleInvalid(c *C) {

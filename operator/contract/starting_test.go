@@ -2,8 +2,10 @@ package contract
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
 var starting = &chapter{
@@ -47,7 +49,7 @@ func environment(c *C) {
 }
 
 func reservedNames(c *C) {
-	for _, name := range []string{"PORT", "K_SINK", "SERVICEFUL_TOKEN_FILE"} {
+	for _, name := range []string{"PORT", "K_SINK", "K_SERVICE", "K_REVISION", "K_CONFIGURATION", "SERVICEFUL_TOKEN_FILE", "SERVICEFUL_OWN"} {
 		// The Function has variables already: the first of the next ones is added to them.
 		said := c.refuse(c.T, function{"reserved", "- {name: " + name + ", value: mine}\ntriggers: []"})
 		if !strings.Contains(said, "set by the platform") {
@@ -98,6 +100,38 @@ func stoppedWhenIdle(c *C) {
 	if second := c.awaitOf("idler", "s5", 2)[1].Instance; second == first {
 		c.Error("the instance that was asked to end was called again")
 	}
+	killedLater(c)
+}
+
+// killedLater checks how long an instance may live that was asked to end.
+func killedLater(c *C) {
+	const atLeast = 10 * time.Second
+	lived := make(chan time.Duration, 1)
+	c.director.onTerm("stubborn", func(gone <-chan struct{}) {
+		asked := time.Now()
+		select {
+		case <-gone:
+		case <-time.After(patience):
+		}
+		lived <- time.Since(asked)
+	})
+	c.with("stubborn", idle+"triggers: [{name: s5, http: {path: /stubborn/s5}}]")
+	c.send("GET", "/stubborn/s5", "").want(http.StatusOK)
+	if c.name() == "cluster" { // there it lives for longer than a test waits
+		c.eventually("it is asked to end", func() bool { return len(c.director.heard("stubborn", "term")) > 0 })
+		select {
+		case passed := <-lived:
+			c.Errorf("it was killed after %v", passed)
+		case <-time.After(atLeast):
+		}
+		return
+	}
+	switch passed := <-lived; {
+	case passed >= patience:
+		c.Error("it was never killed")
+	case passed < atLeast-time.Second: // it says that it was asked a moment after it was
+		c.Errorf("it was killed after %v", passed)
+	}
 }
 
 func updated(c *C) {
@@ -115,8 +149,15 @@ func updated(c *C) {
 	old := c.awaitOf("updated", "s6", 1)[0].Instance
 	c.apply(c.T, true, function{"updated", "- {name: VERSION, value: new}\n" + spec})
 	c.eventually("the new instance is called", func() bool { return c.send("GET", "/updated/s6", "").want(http.StatusOK).body != old })
+	asked := func() bool {
+		return slices.ContainsFunc(c.director.heard("updated", "term"), func(m message) bool { return m.Instance == old })
+	}
+	if asked() {
+		c.Error("it was asked to end in the middle of a call")
+	}
 	close(held)
 	(<-answered).want(http.StatusOK, old)
+	c.eventually("the old instance is asked to end", asked)
 }
 
 func neverStarts(c *C) {

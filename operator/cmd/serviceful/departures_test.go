@@ -55,10 +55,10 @@ func (s *said) String() string {
 	return s.text.String()
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, manifest string) *world {
 	t.Helper()
 	w := &world{T: t, manifest: filepath.Join(t.TempDir(), "function.yaml"), said: &said{}}
-	w.write(tillManifest)
+	w.write(manifest)
 	s, err := startStack(t.Context(), devOptions{
 		folders: []string{filepath.Dir(w.manifest)}, listen: "127.0.0.1:0", services: "127.0.0.1:0", data: t.TempDir(),
 		mailFrom: "a@example.com", maxBody: 1 << 10, maxAsync: 1 << 10, start: process.DefaultStart,
@@ -88,9 +88,9 @@ func (w *world) remove() {
 }
 
 // call gets a 202 and returns the call's address.
-func (w *world) call() string {
+func (w *world) call(path string) string {
 	w.Helper()
-	resp, err := http.Post(reachable(w.public)+"/job", "text/plain", strings.NewReader("a"))
+	resp, err := http.Post(reachable(w.public)+path, "text/plain", strings.NewReader("a"))
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -101,8 +101,8 @@ func (w *world) call() string {
 	return resp.Header.Get("Location")
 }
 
-// wantCall checks what has become of a call.
-func (w *world) wantCall(call string, dead bool) {
+// look says what has become of a call.
+func (w *world) look(call string) string {
 	w.Helper()
 	resp, err := http.Get(reachable(w.public) + call)
 	if err != nil {
@@ -110,8 +110,30 @@ func (w *world) wantCall(call string, dead bool) {
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	if err != nil || strings.Contains(string(body), `"TriggerRemoved"`) != dead {
-		w.Errorf("the call is %s (%v), want it dead: %t", body, err, dead)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return string(body)
+}
+
+// wantCall checks what has become of a call.
+func (w *world) wantCall(call string, dead bool) {
+	w.Helper()
+	if said := w.look(call); strings.Contains(said, `"TriggerRemoved"`) != dead {
+		w.Errorf("the call is %s, want it dead: %t", said, dead)
+	}
+}
+
+// until waits until something is so, and has what is gone removed meanwhile.
+func (w *world) until(what string, so func() bool) {
+	w.Helper()
+	for end := time.Now().Add(time.Minute); !so(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			w.Fatalf("waited in vain until %s", what)
+		}
+		if err := w.retireDue(w.Context()); err != nil {
+			w.Fatal(err)
+		}
 	}
 }
 
@@ -153,8 +175,8 @@ func (w *world) wantSaid(line string) {
 // TestGoneForAMoment checks that a manifest that is missing for a moment, as in a
 // checkout, costs neither calls that wait nor events.
 func TestGoneForAMoment(t *testing.T) {
-	w := newWorld(t)
-	call, made, age := w.call(), w.listener(), w.age()
+	w := newWorld(t, tillManifest)
+	call, made, age := w.call("/job"), w.listener(), w.age()
 	w.remove()
 	w.reload(t.Context())
 	w.wantSaid("function default/till is gone from the manifests; its triggers are removed in 1h0m0s unless it comes back")
@@ -177,8 +199,8 @@ func TestGoneForAMoment(t *testing.T) {
 // TestTriggerGone checks the same for one trigger, and that it is removed when it
 // has been gone for long enough.
 func TestTriggerGone(t *testing.T) {
-	w := newWorld(t)
-	call, made := w.call(), w.listener()
+	w := newWorld(t, tillManifest)
+	call, made := w.call("/job"), w.listener()
 	without, _, _ := strings.Cut(tillManifest, "  - {name: job")
 	w.write(without)
 	w.reload(t.Context())
@@ -198,11 +220,41 @@ func TestTriggerGone(t *testing.T) {
 	}
 	w.wantCall(call, false)
 	w.write(without)
-	if err := w.retireDue(t.Context()); err != nil {
+	w.until("the consumer is gone", func() bool { return w.listener().IsZero() })
+	w.until("the call is dead", func() bool { return strings.Contains(w.look(call), `"TriggerRemoved"`) })
+}
+
+const waiterManifest = `apiVersion: serviceful.dev/v1alpha1
+kind: Function
+metadata: {name: till, annotations: {serviceful.dev/dev-command: function}}
+spec:
+  image: till
+  env: [{name: WORK, value: FOLDER}]
+  triggers:
+  - {name: hello, http: {methods: [GET], path: /hello}}
+  - {name: job, http: {path: "/wait/{file}", async: true}}
+`
+
+// TestTriggerGoneWhileItIsCalled checks that a trigger whose time is over is
+// removed only when its calls have ended.
+func TestTriggerGoneWhileItIsCalled(t *testing.T) {
+	folder := t.TempDir()
+	manifest := strings.Replace(waiterManifest, "FOLDER", folder, 1)
+	w := newWorld(t, manifest)
+	call := w.call("/wait/go")
+	w.until("it is called", func() bool { return strings.Contains(w.said.String(), "waiting for go") })
+	without, _, _ := strings.Cut(manifest, "  - {name: job")
+	w.write(without)
+	w.reload(t.Context())
+	w.o.gone = 0
+	for range 3 {
+		if err := w.retireDue(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.wantCall(call, false)
+	}
+	if err := os.WriteFile(filepath.Join(folder, "go"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w.wantCall(call, true)
-	if got := w.listener(); !got.IsZero() {
-		t.Errorf("there still is a consumer from %v", got)
-	}
+	w.until("the call has succeeded", func() bool { return strings.Contains(w.look(call), `"succeeded"`) })
 }

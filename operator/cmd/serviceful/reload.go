@@ -112,8 +112,12 @@ func where(manifests []*manifest.Manifest, f names.Function, field string) strin
 // fieldOf is the field that a reason why a function cannot run begins with, or empty.
 var fieldOf = regexp.MustCompile(`^spec[^ :]*`)
 
+// inUsePause is how long the removal of a trigger waits whose calls still end.
+const inUsePause = time.Second
+
 // retire removes the consumers of triggers that are gone, except those that may
-// still come back. Calls that still waited for them become dead letters.
+// still come back, or whose calls still end. Calls that still waited for them become
+// dead letters.
 func (s *stack) retire(ctx context.Context, snapshot *wiring.Snapshot, now time.Time) error {
 	next := s.gone.expire(now, s.o.gone)
 	namespaces, err := s.layout.Bus.Namespaces(ctx)
@@ -126,7 +130,12 @@ func (s *stack) retire(ctx context.Context, snapshot *wiring.Snapshot, now time.
 			return err
 		}
 		for _, o := range orphans {
-			if _, ok := s.gone.triggers[o.Stream+"/"+o.Consumer]; ok {
+			key := o.Stream + "/" + o.Consumer
+			if _, ok := s.gone.triggers[key]; ok {
+				continue
+			}
+			if o.Used == "" && s.dispatcher.Uses(key) {
+				next = time.Now().Add(inUsePause)
 				continue
 			}
 			buried, err := s.layout.Retire(ctx, o, now)

@@ -98,11 +98,15 @@ type Config struct {
 
 // Dispatcher runs a worker for each subscription.
 type Dispatcher struct {
-	cfg     Config
-	memory  memory
-	apart   apart
-	mu      sync.Mutex // of workers, and held while they start and stop
+	cfg      Config
+	memory   memory
+	apart    apart
+	draining sync.WaitGroup // workers that end their calls
+
+	mu      sync.Mutex // held while workers start, never while calls end
+	wanted  map[string]*wiring.Subscription
 	workers map[string]deliverer
+	drains  map[string]context.CancelFunc // ends the Grace of what drains
 }
 
 // deliverer delivers the messages of one subscription until it is stopped.
@@ -139,63 +143,98 @@ func New(cfg Config) (*Dispatcher, error) {
 	cfg.Grace = cmp.Or(cfg.Grace, 10*time.Second)
 	cfg.AckWait = cmp.Or(cfg.AckWait, bus.AckWait)
 	cfg.Memory = cmp.Or(cfg.Memory, 256<<20)
-	return &Dispatcher{cfg: cfg, memory: memory{limit: cfg.Memory}, apart: apart{tokens: map[names.Function]chan struct{}{}}, workers: map[string]deliverer{}}, nil
+	return &Dispatcher{cfg: cfg, memory: memory{limit: cfg.Memory}, apart: apart{tokens: map[names.Function]chan struct{}{}}, workers: map[string]deliverer{}, drains: map[string]context.CancelFunc{}}, nil
 }
 
 // Apply starts a worker for each subscription of s whose consumer exists, stops
 // those of subscriptions that are gone, and hands changed ones their new
-// subscription; one with another order gets another worker. It returns when that is
-// so; a call under way on a subscription that is gone gets Grace to end.
+// subscription; one with another order gets another worker. It waits for no call:
+// calls under way of a worker that is gone get Grace to end, and one that is to take
+// its place starts after them.
 func (d *Dispatcher) Apply(ctx context.Context, s *wiring.Snapshot) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	wanted := make(map[string]*wiring.Subscription, len(s.Subscriptions))
+	d.wanted = make(map[string]*wiring.Subscription, len(s.Subscriptions))
 	for _, sub := range s.Subscriptions {
 		if !sub.Held {
-			wanted[sub.Key()] = sub
+			d.wanted[sub.Key()] = sub
 		}
 	}
-	var gone []deliverer
 	for key, w := range d.workers {
-		if sub := wanted[key]; sub == nil || sub.OrderBy != w.orderBy() {
-			gone = append(gone, w)
-			delete(d.workers, key)
+		if sub := d.wanted[key]; sub == nil || sub.OrderBy != w.orderBy() {
+			d.drain(ctx, key, w)
 		}
 	}
-	stopAll(context.WithoutCancel(ctx), gone)
 	var errs []error
-	for key, sub := range wanted {
+	for key, sub := range d.wanted {
 		if w := d.workers[key]; w != nil {
 			w.change(sub)
-			continue
+		} else if d.drains[key] == nil {
+			errs = append(errs, d.work(ctx, key, sub))
 		}
-		w := d.deliverer(sub)
-		if err := w.start(ctx); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		d.workers[key] = w
 	}
 	return errors.Join(errs...)
+}
+
+// work starts a worker. mu is held.
+func (d *Dispatcher) work(ctx context.Context, key string, sub *wiring.Subscription) error {
+	w := d.deliverer(sub)
+	err := w.start(ctx)
+	if err == nil {
+		d.workers[key] = w
+	}
+	return err
+}
+
+// drain stops a worker, and then starts the one that is wanted in its place: so
+// there are never two of a subscription. mu is held.
+func (d *Dispatcher) drain(ctx context.Context, key string, w deliverer) {
+	delete(d.workers, key)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	d.drains[key] = cancel
+	d.draining.Go(func() {
+		defer cancel()
+		w.stop(ctx)
+		for !d.succeed(ctx, key) {
+			sleep(ctx, busyPause)
+		}
+	})
+}
+
+// succeed starts the worker that is wanted after one that has drained. It reports
+// false when that is to be tried again.
+func (d *Dispatcher) succeed(ctx context.Context, key string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if sub := d.wanted[key]; sub != nil {
+		if err := d.work(context.WithoutCancel(ctx), key, sub); err != nil {
+			d.cfg.Logger.Error("starting a trigger again", "function", sub.Function.String(), "trigger", sub.Trigger, "error", err, "again_in", busyPause)
+			return false
+		}
+	}
+	delete(d.drains, key)
+	return true
+}
+
+// Uses reports whether a subscription is pulled or called, also one that is gone:
+// until its calls have ended.
+func (d *Dispatcher) Uses(key string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.workers[key] != nil || d.drains[key] != nil
 }
 
 // Stop stops all workers: first the pulling, then, after Grace or when ctx is
 // done, the calls still under way. What was not settled is handed back.
 func (d *Dispatcher) Stop(ctx context.Context) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	all := make([]deliverer, 0, len(d.workers))
-	for _, w := range d.workers {
-		all = append(all, w)
+	d.wanted = nil
+	for key, w := range d.workers {
+		d.drain(ctx, key, w)
 	}
-	clear(d.workers)
-	stopAll(ctx, all)
-}
-
-func stopAll(ctx context.Context, workers []deliverer) {
-	var wg sync.WaitGroup
-	for _, w := range workers {
-		wg.Go(func() { w.stop(ctx) })
+	for _, cancel := range d.drains {
+		defer context.AfterFunc(ctx, cancel)()
 	}
-	wg.Wait()
+	d.mu.Unlock()
+	d.draining.Wait()
 }

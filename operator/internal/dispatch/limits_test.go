@@ -150,6 +150,41 @@ func TestConcurrencyOverAllDispatchers(t *testing.T) {
 	}
 }
 
+// Two dispatchers with batches that are not full make at most as many calls each,
+// and with an order as many between them.
+func TestConcurrencyOfBatchesOverAllDispatchers(t *testing.T) {
+	const limit, size, dispatchers = 2, 4, 2
+	tests := map[string]struct {
+		delivery *v1alpha1.Delivery
+		most     int
+	}{
+		"unordered": {quick(concurrency(limit), batched(size, 0)), dispatchers * limit},
+		"ordered":   {quick(concurrency(limit), batched(size, 0), orderBy("subject")), limit},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			var g gauge
+			end := make(chan struct{})
+			r := newRig(t, g.around(func(http.ResponseWriter, *http.Request) { <-end }), []v1alpha1.Trigger{onEvent("welcome", test.delivery, "in.a")})
+			first := r.dispatcher
+			t.Cleanup(func() { first.Stop(context.WithoutCancel(t.Context())) })
+			r.start()
+			for _, e := range someEvents(limit * size) { // as many as are handed out at once
+				e.Set("subject", e.ID())
+				r.publish(e)
+				eventually(t, "it is handed out", func() bool { return r.consumer("EV_shop", "offers_welcome").NumPending == 0 })
+			}
+			eventually(t, "as many calls as may be", func() bool { now, _ := g.read(); return now >= limit })
+			time.Sleep(200 * time.Millisecond) // in which there might be more
+			close(end)
+			r.settled()
+			if _, most := g.read(); most > test.most {
+				t.Errorf("%d calls at once, want at most %d", most, test.most)
+			}
+		})
+	}
+}
+
 // A changed limit holds from the next message on.
 func TestConcurrencyIsRaised(t *testing.T) {
 	const messages, limit = 40, 8

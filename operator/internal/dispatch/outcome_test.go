@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/serviceful/serviceful/operator/api/v1alpha1"
 	"github.com/serviceful/serviceful/operator/internal/envelope"
+	"github.com/serviceful/serviceful/operator/internal/event"
 	"github.com/serviceful/serviceful/operator/internal/names"
 )
 
@@ -137,6 +139,28 @@ func json200(body string) http.HandlerFunc {
 
 // A queue gets the same event as a message, once, however often it is stored, and
 // its trigger is called with it.
+func TestOutcomesAreStoredBeforeSettling(t *testing.T) {
+	var tries atomic.Int64
+	d := quick(onSuccess(v1alpha1.Destination{EventType: "told.good"}))
+	r := newRig(t, status(200), []v1alpha1.Trigger{onEvent("welcome", d, "in.a")}, func(r *rig) {
+		r.config.Events = eventLog{r.config.Events, func([]*event.Event) error {
+			if info := r.consumer("EV_shop", "offers_welcome"); info.NumAckPending != 1 {
+				t.Errorf("when the outcome is told, %d messages are at work", info.NumAckPending)
+			}
+			if tries.Add(1) < 3 {
+				return errRefused
+			}
+			return nil
+		}}
+	})
+	r.publish(newEvent("in.a", "1"))
+	r.wantCalls(1)
+	r.settled()
+	if n := len(r.outcomes("told.good")); n != 1 || tries.Load() != 3 {
+		t.Errorf("after %d tries %d outcomes were told", tries.Load(), n)
+	}
+}
+
 func TestOutcomeToAQueue(t *testing.T) {
 	d := quick(retry(0), onFailure(v1alpha1.Destination{Queue: "failed"}))
 	handled := v1alpha1.Trigger{Name: "handle", Path: "/failed", Queue: &v1alpha1.QueueSource{Name: "failed"}, Delivery: quick()}

@@ -44,7 +44,7 @@ func Clock(f names.Function, trigger string, to Fired) *envelope.Message {
 		panic(fmt.Sprintf("schedule: encoding a time: %v", err)) // a year of five digits
 	}
 	e := event.Own(to.Scheduled.Format(time.RFC3339Nano), names.TriggerPath(f, trigger), EventType, to.Scheduled)
-	e.Set("datacontenttype", "application/json")
+	e.OwnJSON(data, EventType)
 	m := envelope.New(names.Tick(f, trigger), data)
 	e.ToStored(m.Header)
 	m.Header.Set(headerSeries, strconv.FormatInt(to.Series, 10))

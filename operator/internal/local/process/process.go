@@ -31,7 +31,7 @@ var ErrStopped = errors.New("functions are stopped")
 
 // DefaultStart is how long a start may take unless Config.Start says otherwise,
 // as on a cluster.
-const DefaultStart = 300 * time.Second
+const DefaultStart = invoke.StartLimit
 
 // Config is what all functions have in common. Dir, ServicesURL and Issue are
 // required.
