@@ -59,7 +59,8 @@ func callUnchanged(c *C) {
 		c.Errorf("it got %+v", r)
 	}
 	if h.Get("Serviceful-Trigger") != "c1" || h.Get("Serviceful-Path-Id") != "a%2Fb" || "/calls/"+h.Get("Serviceful-Call-Id") != location ||
-		h.Get("Serviceful-Attempt") != "1" || len(h.Get("Traceparent")) != 55 {
+		h.Get("Serviceful-Attempt") != "1" || len(h.Get("Traceparent")) != 55 ||
+		h.Get("X-Forwarded-For") == "" || h.Get("X-Forwarded-Host") != host(c.ns()) || h.Get("X-Forwarded-Proto") != "http" {
 		c.Errorf("it was told %v", h)
 	}
 }

@@ -12,7 +12,7 @@ var queues = &chapter{
 	spec: `
 scale: {concurrency: 0, max: 1}
 emits: [queues.out]
-bindings: [{queue: {name: q1}}, {queue: {name: q2}}, {queue: {name: q3}}, {queue: {name: q4}}, {queue: {name: q5}}, {queue: {name: q6}}, {queue: {name: q7}}]
+bindings: [{queue: {name: q1}}, {queue: {name: q2}}, {queue: {name: q3}}, {queue: {name: q4}}, {queue: {name: q5}}, {queue: {name: q6}}, {queue: {name: q7}}, {queue: {name: q8}}]
 triggers:
 - {name: q1, path: /queues/q1, queue: {name: q1}}
 - {name: q2, queue: {name: q2}}
@@ -27,7 +27,7 @@ triggers:
 		{"Q3", "Idempotency-Key: once, or 422", queueOnce},
 		{"Q4", "the answer means what it means for an event", queueAnswers},
 		{"Q5", "kept until a trigger takes it", queueKeeps},
-		{"Q6", "one trigger has a queue; another gets nothing of it", queueTaken},
+		{"Q6", "one trigger has a queue; another gets nothing of it until it has it", queueTaken},
 		{"Q7", "what cannot be sent", queueRefuses},
 	},
 }
@@ -135,6 +135,28 @@ func queueTaken(c *C) {
 	if n := len(c.director.calls("second", "q6")); n > 0 {
 		c.Errorf("the second one got %d", n)
 	}
+	queueHandedOver(c)
+}
+
+// queueHandedOver has the next one have a queue, and then another trigger of it.
+func queueHandedOver(c *C) {
+	c.apply(c.T, true, function{"elder", "triggers: [{name: q8, queue: {name: q8}}]"})
+	c.apply(c.T, false, function{"heir", "triggers: [{name: q8, queue: {name: q8}}]"})
+	c.Cleanup(func() { c.remove(c.T, "heir") })
+	first := c.enqueue("q8", "1")
+	if got := ids(c.awaitOf("elder", "q8", 1)); got[0] != first {
+		c.Errorf("the older one got %q, want %q", got, first)
+	}
+	c.remove(c.T, "elder")
+	second := c.enqueue("q8", "2")
+	if got := ids(c.awaitOf("heir", "q8", 1)); got[0] != second {
+		c.Errorf("the next one got %q, want %q", got, second)
+	}
+	c.apply(c.T, false, function{"heir", "triggers: [{name: renamed, queue: {name: q8}}]"})
+	c.eventually("the renamed one has it", func() bool { // on a cluster, the one before may still get the first
+		c.enqueue("q8", "more")
+		return len(c.director.calls("heir", "renamed")) > 0
+	})
 }
 
 func queueRefuses(c *C) {

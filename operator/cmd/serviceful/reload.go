@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/serviceful/serviceful/operator/api/v1alpha1"
+	"github.com/serviceful/serviceful/operator/internal/bus"
 	"github.com/serviceful/serviceful/operator/internal/invoke"
 	"github.com/serviceful/serviceful/operator/internal/local/deploy"
 	"github.com/serviceful/serviceful/operator/internal/manifest"
@@ -40,7 +42,8 @@ func (s *stack) apply(ctx context.Context) error {
 	for _, p := range snapshot.Problems {
 		fmt.Fprintln(s.o.out, where(s.manifests, p.Function, p.Field)+p.Field+": "+p.String())
 	}
-	if err := s.layout.Apply(ctx, snapshot); err != nil {
+	err = s.layout.Apply(ctx, snapshot)
+	if s.held = errors.Is(err, bus.ErrQueueHeld); err != nil && !s.held {
 		return err
 	}
 	for name, failure := range s.deployer.Apply(ctx, s.deployments(functions)) {
@@ -52,10 +55,24 @@ func (s *stack) apply(ctx context.Context) error {
 		fmt.Fprintln(s.o.out, line)
 	}
 	s.snapshot.Store(snapshot)
-	if err := s.dispatcher.Apply(ctx, snapshot); err != nil {
+	if err := s.dispatcher.Apply(ctx, snapshot); err != nil && !s.held {
 		return err
 	}
 	return s.retire(ctx, snapshot, time.Now())
+}
+
+// handOver has triggers take over the queues whose triggers of before are retired
+// by now.
+func (s *stack) handOver(ctx context.Context, snapshot *wiring.Snapshot) error {
+	err := s.layout.Apply(ctx, snapshot)
+	if errors.Is(err, bus.ErrQueueHeld) {
+		return nil // by one that may still come back
+	}
+	if err != nil {
+		return err
+	}
+	s.held = false
+	return s.dispatcher.Apply(ctx, snapshot)
 }
 
 // explain says why a function cannot run: all that the build said, if there was one.
@@ -150,6 +167,9 @@ func (s *stack) retire(ctx context.Context, snapshot *wiring.Snapshot, now time.
 	}
 	if !next.IsZero() {
 		s.due.Reset(time.Until(next))
+	}
+	if s.held {
+		return s.handOver(ctx, snapshot)
 	}
 	return nil
 }

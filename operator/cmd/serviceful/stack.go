@@ -56,6 +56,7 @@ type stack struct {
 	applying  sync.Mutex           // of what follows, while the program runs
 	manifests []*manifest.Manifest // what was read last and is good
 	gone      departures
+	held      bool                    // a queue waits for its trigger of before to be retired
 	due       *time.Timer             // when some of them have been gone for long enough
 	closers   []func(context.Context) // in the order they were opened
 }

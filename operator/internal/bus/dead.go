@@ -37,6 +37,9 @@ func (b *Bus) Letters(ctx context.Context, namespace string, filter dead.Filter,
 // Letter is a dead letter as a whole; ErrNotFound if there is none.
 func (b *Bus) Letter(ctx context.Context, id dead.ID) (dead.Letter, error) {
 	m, err := b.At(ctx, names.Dead(id.Namespace), id.Sequence)
+	if errors.Is(err, ErrNotFound) {
+		return dead.Letter{}, fmt.Errorf("dead letter %s: %w: it was replayed or purged, or there never was one", id, ErrNotFound)
+	}
 	if err != nil {
 		return dead.Letter{}, fmt.Errorf("dead letter %s: %w", id, err)
 	}

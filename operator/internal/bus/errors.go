@@ -20,6 +20,10 @@ var (
 	ErrTooLarge = errors.New("the message is larger than the message store takes")
 	// ErrNotFound is returned when there is no such message, key or call.
 	ErrNotFound = errors.New("not found")
+	// ErrQueueHeld is returned when a queue's trigger cannot have it yet, because
+	// the consumer of the one that had it before is still there. Laid out again when
+	// that one is retired, it has it.
+	ErrQueueHeld = errors.New("the trigger that had the queue before still has it")
 	// ErrConflict is returned when a compare-and-set found another revision.
 	ErrConflict = errors.New("the revision is another one")
 )
@@ -35,6 +39,7 @@ const (
 	codeMaximumPayload     = 10054
 	codeHeaderTooLarge     = 10097
 	codeWrongLastSequence2 = 10164
+	codeConsumerNotUnique  = 10100
 )
 
 // explain turns an error of nats.go into one of this package's, keeping its

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -45,6 +46,8 @@ type Layout struct {
 
 // Apply brings NATS to what a snapshot needs: streams, buckets, object
 // stores and consumers. It never removes a stream, a bucket or a store.
+// ErrQueueHeld: all is there but the consumers of queues that another trigger still
+// has.
 func (l Layout) Apply(ctx context.Context, s *wiring.Snapshot) error {
 	for namespace := range s.Namespaces() {
 		if err := l.ensureStreams(ctx, namespace); err != nil {
@@ -88,10 +91,17 @@ func (l Layout) ensureData(ctx context.Context, s *wiring.Snapshot) error {
 func (l Layout) ensureConsumers(ctx context.Context, s *wiring.Snapshot) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
-	for _, sub := range s.Subscriptions {
-		g.Go(func() error { return l.ensureTrigger(ctx, sub) })
+	held := make([]error, len(s.Subscriptions)) // they hold up no other trigger
+	for i, sub := range s.Subscriptions {
+		g.Go(func() error {
+			err := l.ensureTrigger(ctx, sub)
+			if errors.Is(err, ErrQueueHeld) {
+				held[i], err = err, nil
+			}
+			return err
+		})
 	}
-	return g.Wait()
+	return cmp.Or(g.Wait(), errors.Join(held...))
 }
 
 func (l Layout) ensureStreams(ctx context.Context, namespace string) error {

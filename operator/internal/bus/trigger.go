@@ -58,7 +58,7 @@ func (l Layout) bringConsumer(ctx context.Context, s *wiring.Subscription) error
 			cfg.PauseUntil = &until
 		}
 		_, err = l.Bus.js.CreateOrUpdateConsumer(ctx, s.Stream, cfg) // beside another pass, which makes the same
-		return err
+		return asHeld(err)
 	}
 	if err != nil {
 		return err
@@ -75,7 +75,9 @@ func (l Layout) bringConsumer(ctx context.Context, s *wiring.Subscription) error
 		cfg.Metadata[resumedKey] = time.Now().UTC().Format(time.RFC3339Nano)
 		cfg.MaxAckPending++ // until it is resumed
 	}
-	if _, err := l.Bus.js.UpdateConsumer(ctx, s.Stream, cfg); err != nil {
+	if _, err := l.Bus.js.UpdateConsumer(ctx, s.Stream, cfg); hasCode(err, codeConsumerNotUnique) {
+		return errors.Join(asHeld(err), l.park(ctx, s, cfg))
+	} else if err != nil {
 		return err
 	}
 	switch {
@@ -90,6 +92,24 @@ func (l Layout) bringConsumer(ctx context.Context, s *wiring.Subscription) error
 	case s.Paused && !info.Paused:
 		_, err = l.Bus.js.PauseConsumer(ctx, s.Stream, s.Consumer, time.Now().Add(paused))
 	}
+	return err
+}
+
+// asHeld says that a queue is another trigger's still, for a server that lets each
+// message of the work stream be one consumer's alone.
+func asHeld(err error) error {
+	if hasCode(err, codeConsumerNotUnique) {
+		return fmt.Errorf("%w: %w", ErrQueueHeld, err)
+	}
+	return err
+}
+
+// park has the consumer of a trigger that waits for another queue let go of the one
+// that it had: two that change places would wait for each other. What it filters
+// instead is its own, and never stored.
+func (l Layout) park(ctx context.Context, s *wiring.Subscription, cfg jetstream.ConsumerConfig) error {
+	cfg.FilterSubjects = []string{names.CallFilter(s.Function, s.Trigger)}
+	_, err := l.Bus.js.UpdateConsumer(ctx, s.Stream, cfg)
 	return err
 }
 

@@ -1,12 +1,14 @@
 package bus_test
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/serviceful/serviceful/operator/api/v1alpha1"
 	"github.com/serviceful/serviceful/operator/internal/bus"
+	"github.com/serviceful/serviceful/operator/internal/envelope"
 	"github.com/serviceful/serviceful/operator/internal/wiring"
 )
 
@@ -124,4 +126,55 @@ func TestPauseOutlivesARestart(t *testing.T) {
 	}
 	layOut(t, b, onCall("redeem"))
 	receiveAndAck(t, b, "WORK_shop", "offers_redeem", 1)
+}
+
+func onQueue(name, queue string) v1alpha1.Trigger {
+	return v1alpha1.Trigger{Name: name, Queue: &v1alpha1.QueueSource{Name: queue}}
+}
+
+// TestQueueHandedOver has a queue's trigger be another one: it is held until the one
+// before is retired, and holds up no other.
+func TestQueueHandedOver(t *testing.T) {
+	b := start(t, onQueue("old", "jobs"))
+	store(t, b, envelope.New("work.shop.queue.jobs.1", []byte("a job")))
+	s := wiring.Compile([]v1alpha1.Function{function(onQueue("new", "jobs"), onEvent("other", "a.b"))}, wiring.Hosts{Any: true})
+	l := bus.Layout{Bus: b}
+	if err := l.Apply(t.Context(), s); !errors.Is(err, bus.ErrQueueHeld) {
+		t.Fatalf("two have the queue: %v", err)
+	}
+	publish(t, b, newEvent("a.b", "1"))
+	receiveAndAck(t, b, "EV_shop", "offers_other", 1)
+	orphans, err := l.Orphans(t.Context(), shop, s)
+	if err != nil || len(orphans) != 1 || orphans[0].Trigger != "old" {
+		t.Fatalf("gone are %+v: %v", orphans, err)
+	}
+	if _, err := l.Retire(t.Context(), orphans[0], time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Apply(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	if got := receiveAndAck(t, b, "WORK_shop", "offers_new", 1); got[0] != "a job" {
+		t.Errorf("it got %q", got)
+	}
+}
+
+// TestQueuesChangePlaces has neither of two triggers wait for the other for ever.
+func TestQueuesChangePlaces(t *testing.T) {
+	b := start(t, onQueue("a", "one"), onQueue("b", "two"))
+	s := wiring.Compile([]v1alpha1.Function{function(onQueue("a", "two"), onQueue("b", "one"))}, wiring.Hosts{Any: true})
+	l := bus.Layout{Bus: b}
+	err := l.Apply(t.Context(), s)
+	for range 2 {
+		if errors.Is(err, bus.ErrQueueHeld) {
+			err = l.Apply(t.Context(), s)
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	store(t, b, envelope.New("work.shop.queue.two.1", []byte("of two")))
+	if got := receiveAndAck(t, b, "WORK_shop", "offers_a", 1); got[0] != "of two" {
+		t.Errorf("it got %q", got)
+	}
 }

@@ -76,6 +76,8 @@ func (p *pass) trouble(t *v1alpha1.TriggerStatus, async, settled bool, seen *fac
 	switch {
 	case bus.IsConsumerLimit(err):
 		return v1alpha1.ReasonConsumerLimit, "NATS takes no more consumers: raise its limit (max_consumers), or remove triggers"
+	case errors.Is(err, bus.ErrQueueHeld):
+		return v1alpha1.ReasonReconciling, "the trigger that had its queue before is being removed"
 	case err != nil && !settled:
 		return v1alpha1.ReasonReconciling, err.Error()
 	case async && p.unlaid != nil && !settled:

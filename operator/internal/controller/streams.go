@@ -118,6 +118,9 @@ func (r *reconciler) lay(ctx context.Context, p *pass, wanted planned) error {
 		case bus.IsConsumerLimit(err):
 			p.lookAgain(refusedPause, "NATS takes no more consumers")
 			p.refused[sub.Trigger] = err
+		case errors.Is(err, bus.ErrQueueHeld): // until this pass or another Function's retires that one
+			p.lookAgain(inUsePause, "another trigger still has the queue of trigger "+sub.Trigger)
+			p.refused[sub.Trigger] = err
 		case err != nil:
 			p.refused[sub.Trigger] = err
 			failed = append(failed, err)

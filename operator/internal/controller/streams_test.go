@@ -145,6 +145,19 @@ func TestTriggerNeverGivenUp(t *testing.T) {
 	}
 }
 
+// TestQueueHandedOver renames the trigger of a queue: the new one has it when the one
+// before is retired.
+func TestQueueHandedOver(t *testing.T) {
+	w := start(t)
+	fn := w.create("offers", "triggers: [{name: old, queue: {name: jobs}}]")
+	w.ready(fn)
+	change(w, fn, func(fn *v1alpha1.Function) { fn.Spec.Triggers[0].Name = "new" })
+	w.eventually("the new trigger has the queue", func() bool {
+		return slices.Contains(w.consumers(), "WORK/offers_new") && !slices.Contains(w.consumers(), "WORK/offers_old")
+	})
+	w.ready(fn)
+}
+
 // TestLateCall has a call that was stored when its trigger was gone become a
 // dead letter.
 func TestLateCall(t *testing.T) {

@@ -87,14 +87,23 @@ func Decide(p Policy, m Message, o Outcome, now time.Time, dice float64) Verdict
 	default:
 		v.Action, v.Delay = Retry, calledDelay(p, v.Attempts, o.RetryAfter, dice)
 	}
-	if v.Action == Retry && now.Sub(m.Due) > p.MaxAge {
-		v.Action, v.Delay, v.Reason = Die, 0, ReasonMaxAge
-		if !o.Called {
-			v.Message = m.after(v.Message)
-		}
+	if v.Action != Retry {
+		return v
+	}
+	left := p.MaxAge - now.Sub(m.Due)
+	if left >= 0 {
+		v.Delay = min(v.Delay, left+overdue) // it is dead then, and not when a longer pause is over
+		return v
+	}
+	v.Action, v.Delay, v.Reason = Die, 0, ReasonMaxAge
+	if !o.Called {
+		v.Message = m.after(v.Message)
 	}
 	return v
 }
+
+// overdue is how long after its maxAge a message comes back to be given up.
+const overdue = time.Millisecond
 
 // Overdue reports whether m may not be called any more at the time now, and the
 // verdict then.

@@ -83,7 +83,7 @@ func TestDecide(t *testing.T) {
 		"the last retry":          {Message{Attempts: 3, Tries: 3}, Outcome{Called: true, Problem: "no answer"}, 0, Verdict{Action: Retry, Attempts: 4, Delay: 4 * time.Second, Message: "no answer"}},
 		"one call too many":       {Message{Attempts: 4, Tries: 4}, Outcome{Called: true, Status: 599}, 0, Verdict{Action: Die, Attempts: 5, Reason: ReasonRetriesUsedUp, Message: "the function answered 599"}},
 		"too old to retry":        {Message{}, Outcome{Called: true, Status: 500, Problem: "broken"}, old, Verdict{Action: Die, Attempts: 1, Reason: ReasonMaxAge, Message: "broken"}},
-		"as old as it may be":     {Message{}, Outcome{Called: true, Problem: "broken"}, time.Hour, Verdict{Action: Retry, Attempts: 1, Delay: 500 * time.Millisecond, Message: "broken"}},
+		"as old as it may be":     {Message{}, Outcome{Called: true, Problem: "broken"}, time.Hour, Verdict{Action: Retry, Attempts: 1, Delay: overdue, Message: "broken"}},
 		"too old, but rejected":   {Message{}, Outcome{Called: true, Status: 400}, old, Verdict{Action: Die, Attempts: 1, Reason: ReasonRejected, Message: "the function answered 400 Bad Request"}},
 		"both reasons":            {Message{Attempts: 4}, Outcome{Called: true, Problem: "broken"}, old, Verdict{Action: Die, Attempts: 5, Reason: ReasonRetriesUsedUp, Message: "broken"}},
 		"not called":              {Message{Attempts: 4}, Outcome{Problem: "no connection"}, 0, Verdict{Action: Retry, Attempts: 4, Delay: 500 * time.Millisecond, Message: "no connection"}},
@@ -147,6 +147,22 @@ func TestOverdue(t *testing.T) {
 	v, dead := Overdue(policy, m, due.Add(time.Hour+1))
 	if !dead || v.Action != Die || v.Attempts != 2 || v.Reason != ReasonMaxAge || !strings.Contains(v.Message, "2026-01-02T03:04:05Z") {
 		t.Errorf("got %+v, %v", v, dead)
+	}
+}
+
+// TestPauseEndsWithMaxAge has a message that may not be called in time be dead when
+// its maxAge has passed, and not when the pause would be over.
+func TestPauseEndsWithMaxAge(t *testing.T) {
+	now := due.Add(policy.MaxAge - 10*time.Second)
+	for name, o := range map[string]Outcome{
+		"Retry-After": {Called: true, Status: 503, RetryAfter: time.Minute},
+		"backoff":     {Called: true, Status: 503},
+		"not called":  {Problem: "not started"},
+	} {
+		v := Decide(policy, Message{Attempts: 3, Tries: 40, Due: due}, o, now, 0.99)
+		if _, dead := Overdue(policy, Message{Due: due}, now.Add(v.Delay)); v.Action != Retry || v.Delay > 11*time.Second || dead != (v.Delay > 10*time.Second) {
+			t.Errorf("%s: %+v, dead then: %v", name, v, dead)
+		}
 	}
 }
 

@@ -107,7 +107,11 @@ func (e *Event) Validate() error {
 	if size > MaxAttributes {
 		return invalid("its attributes take %d bytes, more than %d", size, MaxAttributes)
 	}
-	if v := e.Get("specversion"); v != "1.0" {
+	switch v := e.Get("specversion"); v {
+	case "1.0":
+	case "":
+		return invalid(`there is no specversion, which must be "1.0": its attributes are Ce- headers, or the Content-Type is %s`, ContentTypeJSON)
+	default:
 		return invalid(`specversion is %q, not "1.0"`, v)
 	}
 	for _, name := range [...]string{"id", "source", "type"} {
@@ -116,7 +120,7 @@ func (e *Event) Validate() error {
 		}
 	}
 	if t := e.Type(); !names.ValidEventType(t) {
-		return invalid("type %q: a type is dot-separated words of A-Z a-z 0-9 _ -, at most %d characters", t, names.MaxEventType)
+		return invalid("type %q: a type is dot-separated words of A-Z a-z 0-9 _ -, at most %d characters", Decode(t), names.MaxEventType)
 	}
 	return nil
 }
@@ -140,7 +144,7 @@ func defined(name string) bool { return spec.V1.Attribute(name) != nil }
 func validValue(a Attribute) error {
 	for i := range len(a.Value) {
 		if c := a.Value[i]; c < ' ' || c > '~' || c == ' ' && (i == 0 || i == len(a.Value)-1) {
-			return invalid("attribute %q holds a character that a header cannot carry there", a.Name)
+			return invalid("attribute %q holds a character that a header cannot carry there; what is not ASCII is percent-encoded UTF-8, such as %%C3%%BC", a.Name)
 		}
 	}
 	if strings.TrimSpace(Decode(a.Value)) == "" && defined(a.Name) {

@@ -85,7 +85,7 @@ func fromBinary(h http.Header, body []byte) (*Event, error) {
 func fromBatch(body []byte) ([]*Event, error) {
 	var raw []json.RawMessage
 	if err := json.Unmarshal(body, &raw); err != nil {
-		return nil, invalid("the batch is not a JSON array: %v", err)
+		return nil, invalid("the batch is not a JSON array: %v", plainly(err))
 	}
 	if len(raw) == 0 || len(raw) > MaxBatch {
 		return nil, invalid("a batch holds 1 to %d events, this one %d", MaxBatch, len(raw))

@@ -3,6 +3,7 @@ package event
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"maps"
 	"mime"
 	"slices"
@@ -16,7 +17,7 @@ import (
 func fromJSON(body []byte) (*Event, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(body, &fields); err != nil {
-		return nil, invalid("it is not a JSON object: %v", err)
+		return nil, invalid("it is not a JSON object: %v", plainly(err))
 	}
 	data, base64 := fields["data"], fields["data_base64"]
 	delete(fields, "data")
@@ -38,6 +39,14 @@ func fromJSON(body []byte) (*Event, error) {
 		return nil, err
 	}
 	return e, e.setData(data, base64)
+}
+
+// plainly says what is wrong with JSON to somebody who knows nothing of Go's types.
+func plainly(err error) error {
+	if other := new(json.UnmarshalTypeError); errors.As(err, &other) {
+		return errors.New("it is another value: " + other.Value)
+	}
+	return err
 }
 
 // attributeValue is the header form of a value in JSON: a string, true, false

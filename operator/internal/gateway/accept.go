@@ -23,7 +23,7 @@ func (d *Door) accept(w http.ResponseWriter, r *http.Request, rt *wiring.Route, 
 	ctx := context.WithoutCancel(r.Context()) // it is here: storing does not stop half-way when the caller goes
 	removeConnectionHeaders(r.Header)
 	delete(r.Header, "Content-Length") // the body's own, always
-	setDefault(r.Header, "Traceparent", newTraceparent())
+	introduce(r)
 	req := invoke.Stored(r, params)
 	call := func(id string) *envelope.Message { return envelope.Call(rt.Function, rt.Trigger, id, req, body) }
 	id := strings.ToLower(rand.Text())

@@ -130,7 +130,7 @@ func (i failingInbox) StoreOnce(context.Context, bus.Key, string, func(string) *
 // TestAcceptedRequest checks the form in which a request is kept.
 func TestAcceptedRequest(t *testing.T) {
 	f := newFixture(t)
-	id := f.accepted(f.send("POST /orders/a%2Fb?c=d&c=%20 HTTP/1.1\nHost: shop.localhost:80\nX-A: b\nX-A: c\n"+
+	id := f.accepted(f.send("POST /orders/a%2Fb?c=d&c=%20 HTTP/1.1\nHost: shop.localhost:80\nX-A: b\nX-A: c\nX-Forwarded-For: 192.0.2.1\n"+
 		"Connection: close, X-Hop\nX-Hop: 1\nKeep-Alive: 5\nProxy-Connection: close\nProxy-Authorization: Basic YTpi\nTE: trailers\n"+
 		"Upgrade: h2c\nServiceful-Attempt: 7\nNats-Msg-Id: 1\nTraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "\x00\xff"))
 	m := f.stored("shop", id)
@@ -140,7 +140,10 @@ func TestAcceptedRequest(t *testing.T) {
 	}
 	want := envelope.Request{
 		Method: "POST", Target: "/orders/a%2Fb?c=d&c=%20", Host: "shop.localhost:80", Params: map[string]string{"order": "a%2Fb"},
-		Header: http.Header{"X-A": {"b", "c"}, "Traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}},
+		Header: http.Header{
+			"X-A": {"b", "c"}, "Traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
+			"X-Forwarded-For": {"192.0.2.1, 127.0.0.1"}, "X-Forwarded-Host": {"shop.localhost:80"}, "X-Forwarded-Proto": {"http"},
+		},
 	}
 	if fmt.Sprint(r) != fmt.Sprint(want) || string(m.Body) != "\x00\xff" || m.Subject != names.Call(shop, "order", id) {
 		t.Errorf("stored on %s: %q and\n%v, want\n%v", m.Subject, m.Body, r, want)

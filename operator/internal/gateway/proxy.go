@@ -112,6 +112,11 @@ func upgradeOf(h http.Header) []string {
 // server's no longer.
 func prepare(r *http.Request, rt *wiring.Route, params map[string]string) {
 	invoke.SetParams(r.Header, rt.Trigger, params)
+	introduce(r)
+}
+
+// introduce adds where a request comes from.
+func introduce(r *http.Request) {
 	setDefault(r.Header, "Traceparent", newTraceparent())
 	if ip, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
 		if prior := r.Header["X-Forwarded-For"]; len(prior) > 0 {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 )
 
 // problemBase begins the type of every problem; its last part is stable.
@@ -48,7 +49,7 @@ func WriteProblem(w http.ResponseWriter, err error) {
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Del("Content-Length")
+	h.Set("Content-Length", strconv.Itoa(body.Len()))
 	w.WriteHeader(p.Status)
 	_, _ = w.Write(body.Bytes())
 }

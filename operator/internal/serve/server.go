@@ -39,7 +39,7 @@ func Start(address string, handler http.Handler) (*Server, error) {
 	}
 	s := &Server{listener: l, done: make(chan struct{})}
 	s.http = &http.Server{
-		Handler:           bounded(s.leaving(handler)),
+		Handler:           lingering(bounded(s.leaving(handler)), lingerTime),
 		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 	}
 	go func() {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -255,7 +256,7 @@ func TestWriteProblem(t *testing.T) {
 			w.Header().Set("Content-Length", "5")
 			WriteProblem(w, test.err)
 			if w.Code != test.status || w.Body.String() != test.body+"\n" || w.Header().Get("Content-Type") != "application/problem+json" ||
-				w.Header().Get("X-Content-Type-Options") != "nosniff" || w.Header().Get("Content-Length") != "" {
+				w.Header().Get("X-Content-Type-Options") != "nosniff" || w.Header().Get("Content-Length") != strconv.Itoa(len(test.body)+1) {
 				t.Errorf("got %d %v %s", w.Code, w.Header(), w.Body)
 			}
 		})

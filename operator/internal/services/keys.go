@@ -29,7 +29,10 @@ func (d *Door) getKey(w http.ResponseWriter, r *http.Request, c caller) error {
 	}
 	w.Header().Set("ETag", etag(e.Revision))
 	w.Header().Set("Content-Type", "application/octet-stream")
-	if match := r.Header.Get("If-None-Match"); match == etag(e.Revision) {
+	switch readOf(r.Header, e.Revision) {
+	case http.StatusPreconditionFailed:
+		return explainKey(bus.ErrConflict, k)
+	case http.StatusNotModified:
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
@@ -124,10 +127,10 @@ func (c caller) key(write bool) (bus.KeyRef, error) {
 
 // ttlOf reads Serviceful-TTL, rounded up to whole seconds: NATS cuts fractions.
 func ttlOf(h http.Header) (time.Duration, error) {
-	s := h.Get(HeaderTTL)
-	if s == "" {
+	if h.Values(HeaderTTL) == nil {
 		return 0, nil
 	}
+	s := h.Get(HeaderTTL)
 	ttl, err := time.ParseDuration(s)
 	if err != nil || ttl < time.Second || ttl > maxTTL {
 		return 0, serve.NewProblem(http.StatusBadRequest, "malformed-ttl", "%s %q: a duration from 1s to %.0fh, such as 90s or 24h", HeaderTTL, s, maxTTL.Hours())

@@ -65,6 +65,12 @@ func TestKey(t *testing.T) {
 	if f.wantStatus(unchanged, 304); unchanged.Header.Get("ETag") != third {
 		t.Errorf("ETag of a 304: %s", unchanged.Header.Get("ETag"))
 	}
+	for condition, want := range map[string]int{
+		"If-None-Match: \"0\", W/" + third: 304, "If-None-Match: *": 304, "If-Match: \"0\", " + third: 200, "If-Match: *": 200,
+	} {
+		f.wantStatus(f.send(reader, "GET "+keys+"/apples", condition, ""), want)
+	}
+	f.wantProblem(f.send(reader, "GET "+keys+"/apples", "If-Match: "+second, ""), 412, "revision-mismatch", "apples")
 	f.wantStatus(f.send(reader, "GET "+keys+"/apples", "If-None-Match: "+second, ""), 200)
 	f.wantStatus(f.send(writer, "DELETE "+keys+"/apples", "If-Match: "+third, ""), 204)
 	f.wantProblem(f.get(reader, "apples"), 404, "no-such-key")
@@ -133,6 +139,8 @@ func TestBadConditions(t *testing.T) {
 		"not a given revision":       {"PUT", `If-None-Match: "1"`, "malformed-condition"},
 		"both":                       {"PUT", "If-Match: \"1\"\nIf-None-Match: *", "malformed-condition"},
 		"deleting what is not there": {"DELETE", "If-None-Match: *", "malformed-condition"},
+		"a part":                     {"PUT", "Content-Range: bytes 0-1/4", "malformed-condition"},
+		"a TTL that is empty":        {"PUT", "Serviceful-TTL:", "malformed-ttl"},
 		"TTL without a unit":         {"PUT", "Serviceful-TTL: 90", "malformed-ttl"},
 		"TTL that is too short":      {"PUT", "Serviceful-TTL: 999ms", "malformed-ttl"},
 		"negative TTL":               {"PUT", "Serviceful-TTL: -1h", "malformed-ttl"},

@@ -43,7 +43,10 @@ func (d *Door) answerObject(w http.ResponseWriter, r *http.Request, ref bus.Obje
 	h := w.Header()
 	h.Set("ETag", etag(o.Revision))
 	h.Set("Last-Modified", o.Modified.UTC().Format(http.TimeFormat))
-	if r.Header.Get("If-None-Match") == etag(o.Revision) {
+	switch readOf(r.Header, o.Revision) {
+	case http.StatusPreconditionFailed:
+		return bus.ErrConflict
+	case http.StatusNotModified:
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}

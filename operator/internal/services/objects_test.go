@@ -81,6 +81,8 @@ func TestObject(t *testing.T) {
 	if r = f.send(reader, "GET "+path, "If-None-Match: "+second, ""); r.StatusCode != 304 || r.Header.Get("ETag") != second {
 		t.Errorf("unchanged: %s", r.Status)
 	}
+	f.wantStatus(f.send(reader, "GET "+path, "If-Match: "+second, ""), 200)
+	f.wantProblem(f.send(reader, "GET "+path, "If-Match: \"1\"", ""), 412, "revision-mismatch")
 	f.wantStatus(f.send(writer, "DELETE "+path, "If-Match: "+second, ""), 204)
 	f.wantProblem(f.send(reader, "GET "+path, "", ""), 404, "no-such-object")
 	f.wantStatus(f.send(reader, "HEAD "+path, "", ""), 404)

@@ -74,10 +74,10 @@ func queueMessage(queue, id, contentType string, now time.Time) *event.Event {
 
 // delayOf reads Serviceful-Delay.
 func delayOf(h http.Header) (time.Duration, error) {
-	s := h.Get(HeaderDelay)
-	if s == "" {
+	if h.Values(HeaderDelay) == nil {
 		return 0, nil
 	}
+	s := h.Get(HeaderDelay)
 	delay, err := time.ParseDuration(s)
 	if err != nil || delay < 0 || delay > maxDelay {
 		return 0, serve.NewProblem(http.StatusBadRequest, "malformed-delay", "%s %q: a duration from 0s to %.0fh, such as 90s or 24h", HeaderDelay, s, maxDelay.Hours())

@@ -13,10 +13,38 @@ import (
 
 func etag(revision uint64) string { return `"` + strconv.FormatUint(revision, 10) + `"` }
 
+// readOf is what the conditions of a GET or a HEAD mean for what has a revision (RFC
+// 9110, 13.1): 412 where If-Match names another, 304 where If-None-Match names it, and
+// 200.
+func readOf(h http.Header, revision uint64) int {
+	match, none := h["If-Match"], h["If-None-Match"]
+	switch tag := etag(revision); {
+	case match != nil && !lists(match, tag):
+		return http.StatusPreconditionFailed
+	case none != nil && (lists(none, tag) || lists(none, "W/"+tag)):
+		return http.StatusNotModified
+	}
+	return http.StatusOK
+}
+
+// lists reports whether a condition names a tag, or all by *.
+func lists(condition []string, tag string) bool {
+	for _, line := range condition {
+		for named := range strings.SplitSeq(line, ",") {
+			if named = strings.TrimSpace(named); named == tag || named == "*" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // writeOf reads If-Match: "<revision>", If-None-Match: * and the hops.
 func writeOf(h http.Header) (w bus.Write, err error) {
 	match, none := h.Get("If-Match"), h.Get("If-None-Match")
 	switch {
+	case h["Content-Range"] != nil: // RFC 9110, 14.5: a part is not to be taken for the whole
+		return w, serve.NewProblem(http.StatusBadRequest, "malformed-condition", "a PUT stores the whole, and no Content-Range of it")
 	case match != "" && none != "":
 		return w, serve.NewProblem(http.StatusBadRequest, "malformed-condition", "If-Match and If-None-Match exclude each other")
 	case none != "" && none != "*":
