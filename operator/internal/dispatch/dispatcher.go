@@ -139,7 +139,7 @@ func New(cfg Config) (*Dispatcher, error) {
 	cfg.Grace = cmp.Or(cfg.Grace, 10*time.Second)
 	cfg.AckWait = cmp.Or(cfg.AckWait, bus.AckWait)
 	cfg.Memory = cmp.Or(cfg.Memory, 256<<20)
-	return &Dispatcher{cfg: cfg, memory: memory{limit: cfg.Memory}, apart: apart{tokens: map[names.Function]chan struct{}{}}, workers: map[string]deliverer{}}, nil
+	return &Dispatcher{cfg: cfg, memory: memory{limit: cfg.Memory}, apart: apart{lines: map[names.Function]*line{}}, workers: map[string]deliverer{}}, nil
 }
 
 // Apply starts a worker for each subscription of s whose consumer exists, stops
