@@ -98,11 +98,12 @@ const (
 	longKilled = 2_000
 	longKills  = 5
 	longAtOnce = 200 // the trigger's concurrency
+	longTime   = 10 * time.Minute
 )
 
 // longMessages has calls take longer than a message may be without a sign of life.
 func longMessages(ctx context.Context, w *workshop) ([]result, error) {
-	l, err := w.startLedger(ctx, "--ack-wait", "1s")
+	l, err := w.startLedger(ctx, "--ack-wait", "3s")
 	if err != nil {
 		return nil, err
 	}
@@ -122,14 +123,14 @@ func longMessages(ctx context.Context, w *workshop) ([]result, error) {
 	if err := send(longCalls); err != nil {
 		return nil, err
 	}
-	if err := l.book.await(ctx, longCalls, 8*patience); err != nil {
+	if err := l.book.await(ctx, longCalls, longTime); err != nil {
 		return nil, err
 	}
 	duplicates := l.book.calls - longCalls
 	if err := send(longKilled); err != nil {
 		return nil, err
 	}
-	kills, err := l.killedUntil(ctx, 3*time.Second, longKills, func() error { return l.book.await(ctx, longCalls+longKilled, 8*patience) })
+	kills, err := l.killedUntil(ctx, 6*time.Second, longKills, func() error { return l.book.await(ctx, longCalls+longKilled, longTime) })
 	if err != nil {
 		return nil, err
 	}
