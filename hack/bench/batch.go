@@ -1,27 +1,19 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"net/http"
-	"strconv"
 	"time"
 )
 
 const (
 	batchedType = "bench.batched.v1" // the sink gets it 100 in a call
 	burst       = 10_000             // events of one turn
-	published   = 500                // of these, in one request
 )
 
 // bursts is the way of many events to the sink at once.
-type bursts struct {
-	eventPath
-	eventType string
-}
+type bursts struct{ eventPath }
 
 // deliver publishes a burst while the sink holds its answers, and returns how many
 // events arrive in a second then.
@@ -29,10 +21,8 @@ func (b bursts) deliver(ctx context.Context, count int) (float64, error) {
 	if err := b.tell(ctx, "/hold"); err != nil {
 		return 0, err
 	}
-	for sent := 0; sent < count; sent += published {
-		if err := b.publish(ctx); err != nil {
-			return 0, errors.Join(err, b.tell(ctx, "/release"))
-		}
+	if err := b.postMany(ctx, count, b.event); err != nil {
+		return 0, errors.Join(err, b.tell(ctx, "/release"))
 	}
 	began := time.Now()
 	if err := b.tell(ctx, "/release"); err != nil {
@@ -51,41 +41,16 @@ func (b bursts) tell(ctx context.Context, what string) error {
 	return do(b.drain, r, nil)
 }
 
-func (b bursts) publish(ctx context.Context) error {
-	type structured struct {
-		SpecVersion string `json:"specversion"`
-		ID          string `json:"id"`
-		Source      string `json:"source"`
-		Type        string `json:"type"`
-		ContentType string `json:"datacontenttype"`
-		Data        []byte `json:"data_base64"`
-	}
-	batch := make([]structured, published)
-	for i := range batch {
-		data := make([]byte, eventSize)
-		binary.BigEndian.PutUint64(data, uint64(time.Now().UnixNano()))
-		batch[i] = structured{"1.0", strconv.FormatInt(b.ids.Add(1), 10), "/bench", b.eventType, "application/octet-stream", data}
-	}
-	body, err := json.Marshal(batch)
-	if err != nil {
-		return err
-	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, b.url, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	r.Header = http.Header{"Authorization": {"Bearer " + b.token}, "Content-Type": {"application/cloudevents-batch+json"}}
-	return do(b.client, r, nil)
-}
-
 func eventsBatched(ctx context.Context, w *workshop) ([]result, error) {
 	s, err := w.startSink(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer s.stop()
-	_, door := s.eventPaths(w)
-	single, batched, err := takeTurns(time.Second, bursts{door, eventType}, bursts{door, batchedType}, func(b bursts, length time.Duration) (float64, error) {
+	_, one := s.eventPaths(w)
+	many := one
+	many.door = one.of(batchedType)
+	single, batched, err := takeTurns(time.Second, bursts{one}, bursts{many}, func(b bursts, length time.Duration) (float64, error) {
 		return b.deliver(ctx, int(length.Seconds()*burst)) // the first turn is a short one
 	})
 	if err != nil {

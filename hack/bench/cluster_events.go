@@ -40,7 +40,7 @@ func clusterEvents(ctx context.Context, w *workshop) ([]result, error) {
 		}
 		_, here := s.eventPaths(w)
 		there := eventPath{
-			door:  door{client: w.client, url: c.services + "/v1/events", token: token, ids: new(atomic.Int64)},
+			door:  door{client: w.client, url: c.services + "/v1/events", token: token, eventType: sentType, ids: new(atomic.Int64)},
 			sink:  instance{url: "http://" + namespace + domain},
 			drain: c.client,
 		}

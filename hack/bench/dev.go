@@ -66,7 +66,8 @@ type dev struct {
 	data              string
 	took              time.Duration // from its start until it was ready
 	pid               int
-	stop              func() // ends it and its functions
+	output            *bytes.Buffer // what it wrote; to be read once it has ended
+	stop              func()        // ends it and its functions
 }
 
 // start runs `serviceful dev` on a folder of functions until stop, with the
@@ -79,13 +80,12 @@ func (w *workshop) start(ctx context.Context, functions string, flags ...string)
 	if err != nil {
 		return nil, err
 	}
-	d := &dev{gateway: "http://" + ports[0], services: "http://" + ports[1], data: w.data}
-	var output bytes.Buffer // read only once the process has ended
+	d := &dev{gateway: "http://" + ports[0], services: "http://" + ports[1], data: w.data, output: new(bytes.Buffer)}
 	running, cancel := context.WithCancelCause(ctx)
 	args := []string{"dev", "-f", functions, "--listen", ports[0], "--services", ports[1], "--data", d.data}
 	cmd := exec.CommandContext(running, w.binary, append(args, flags...)...)
 	cmd.Env = append(os.Environ(), "LEDGER="+w.ledger()) // for a function that asks for it
-	cmd.Stdout, cmd.Stderr = &output, &output
+	cmd.Stdout, cmd.Stderr = d.output, d.output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt is passed on, once
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = patience // then SIGKILL; its functions die with it
@@ -108,7 +108,7 @@ func (w *workshop) start(ctx context.Context, functions string, flags ...string)
 	d.took = time.Since(began)
 	if err != nil {
 		d.stop()
-		return nil, fmt.Errorf("waiting for serviceful dev to be ready: %w\n%s", err, output.String())
+		return nil, fmt.Errorf("waiting for serviceful dev to be ready: %w\n%s", err, d.output)
 	}
 	return d, nil
 }

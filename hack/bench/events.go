@@ -43,8 +43,8 @@ type sinkRun struct {
 	sink instance
 }
 
-func (w *workshop) startSink(ctx context.Context) (sinkRun, error) {
-	d, err := w.start(ctx, "hack/bench/sink")
+func (w *workshop) startSink(ctx context.Context, flags ...string) (sinkRun, error) {
+	d, err := w.start(ctx, "hack/bench/sink", flags...)
 	if err != nil {
 		return sinkRun{}, err
 	}
@@ -74,10 +74,19 @@ func (p eventPath) throughput(ctx context.Context, length time.Duration) (float6
 	return float64(len(sent)) / time.Unix(0, all.Last).Sub(began).Seconds(), err
 }
 
+// paced sends so many events a second for a while, and waits until all have arrived.
+func (p eventPath) paced(ctx context.Context, perSecond int, length time.Duration) (arrived, error) {
+	sent, err := keepPace(ctx, perSecond, length, p.post)
+	if err != nil {
+		return arrived{}, err
+	}
+	return p.sink.await(ctx, p.drain, sent)
+}
+
 // eventPaths are the two ways of an event to the sink.
 func (s sinkRun) eventPaths(w *workshop) (direct, ours eventPath) {
 	ours = eventPath{
-		door: door{client: w.client, url: s.services + "/v1/events", token: s.sink.token, ids: new(atomic.Int64)},
+		door: door{client: w.client, url: s.services + "/v1/events", token: s.sink.token, eventType: sentType, ids: new(atomic.Int64)},
 		sink: s.sink, drain: w.client,
 	}
 	direct = ours
@@ -112,11 +121,7 @@ func eventsLatency(ctx context.Context, w *workshop) ([]result, error) {
 	defer s.stop()
 	direct, ours := s.eventPaths(w)
 	raws, owns, err := takeTurns(3*time.Second, direct, ours, func(p eventPath, length time.Duration) ([]time.Duration, error) {
-		sent, err := keepPace(ctx, 500, length, p.post)
-		if err != nil {
-			return nil, err
-		}
-		all, err := p.sink.await(ctx, p.drain, sent)
+		all, err := p.paced(ctx, 500, length)
 		return all.Latencies, err
 	})
 	if err != nil {

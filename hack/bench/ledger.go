@@ -130,14 +130,14 @@ func (l *ledgerRun) close() {
 	_ = l.book.in.Close() // it was only read
 }
 
-// killedUntil kills the function's process every now and then until done returns,
-// and returns how often.
-func (l *ledgerRun) killedUntil(ctx context.Context, every time.Duration, done func() error) (kills int, err error) {
+// killedUntil kills the function's process every now and then, at most so often,
+// until done returns, and returns how often.
+func (l *ledgerRun) killedUntil(ctx context.Context, every time.Duration, most int, done func() error) (kills int, err error) {
 	killing, stop := context.WithCancel(ctx)
 	var killer sync.WaitGroup
 	var failed error
 	killer.Go(func() {
-		for failed == nil {
+		for failed == nil && kills < most {
 			select {
 			case <-killing.Done():
 				return

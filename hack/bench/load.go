@@ -92,23 +92,39 @@ func keepPace(ctx context.Context, perSecond int, d time.Duration, call func(con
 }
 
 const (
-	eventType = "bench.sent.v1"
+	sentType  = "bench.sent.v1"
 	eventSize = 256 // bytes of data
+	published = 500 // events in one request, of many
 )
 
 // door is where events are POSTed: the services door, or the sink itself.
 type door struct {
-	client *http.Client
-	url    string
-	token  string
-	ids    *atomic.Int64 // the last event id
+	client    *http.Client
+	url       string
+	token     string
+	eventType string
+	ids       *atomic.Int64 // the last event id
+}
+
+// of is the same door for events of another type.
+func (d door) of(eventType string) door {
+	d.eventType = eventType
+	return d
+}
+
+func (d door) nextID() string { return strconv.FormatInt(d.ids.Add(1), 10) }
+
+// timed is the data of an event: the time in 8 bytes, and as much as to be of size.
+func timed() []byte {
+	data := make([]byte, eventSize)
+	binary.BigEndian.PutUint64(data, uint64(time.Now().UnixNano()))
+	return data
 }
 
 // post sends one event with the time in its data. The request is the same at
 // every door.
 func (d door) post(ctx context.Context) error {
-	data := make([]byte, eventSize)
-	binary.BigEndian.PutUint64(data, uint64(time.Now().UnixNano()))
+	data := timed()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, d.url, bytes.NewReader(data))
 	if err != nil {
 		return err
@@ -117,17 +133,57 @@ func (d door) post(ctx context.Context) error {
 		"Authorization":  {"Bearer " + d.token},
 		"Content-Type":   {"application/octet-stream"},
 		"Ce-Specversion": {"1.0"},
-		"Ce-Id":          {strconv.FormatInt(d.ids.Add(1), 10)},
+		"Ce-Id":          {d.nextID()},
 		"Ce-Source":      {"/bench"},
-		"Ce-Type":        {eventType},
+		"Ce-Type":        {d.eventType},
 	}
 	return do(d.client, r, nil)
+}
+
+// structured is an event of a request with many.
+type structured struct {
+	SpecVersion string `json:"specversion"`
+	ID          string `json:"id"`
+	Source      string `json:"source"`
+	Type        string `json:"type"`
+	Subject     string `json:"subject,omitempty"`
+	ContentType string `json:"datacontenttype"`
+	Data        []byte `json:"data_base64"`
+}
+
+// event is one of the door's type with the time in its data.
+func (d door) event() structured {
+	return structured{SpecVersion: "1.0", ID: d.nextID(), Source: "/bench", Type: d.eventType, ContentType: "application/octet-stream", Data: timed()}
+}
+
+// postMany sends count events, one after the other, in requests of many.
+func (d door) postMany(ctx context.Context, count int, next func() structured) error {
+	for sent := 0; sent < count; {
+		batch := make([]structured, 0, published)
+		for ; len(batch) < published && sent < count; sent++ {
+			batch = append(batch, next())
+		}
+		body, err := json.Marshal(batch)
+		if err != nil {
+			return err
+		}
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, d.url, bytes.NewReader(body))
+		if err != nil {
+			return err
+		}
+		r.Header = http.Header{"Authorization": {"Bearer " + d.token}, "Content-Type": {"application/cloudevents-batch+json"}}
+		if err := do(d.client, r, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // arrived is what the sink says came since it was asked last.
 type arrived struct {
 	Last      int64           `json:"last"` // in nanoseconds since 1970
 	Latencies []time.Duration `json:"latencies"`
+	Failed    int             `json:"failed"` // calls that the sink has failed
 }
 
 // await waits until n events arrived at the sink.
@@ -141,6 +197,7 @@ func (i instance) await(ctx context.Context, client *http.Client, n int) (arrive
 		failed = err
 		all.Last = max(all.Last, some.Last)
 		all.Latencies = append(all.Latencies, some.Latencies...)
+		all.Failed += some.Failed
 		return failed != nil || len(all.Latencies) >= n
 	})
 	if err = errors.Join(err, failed); err != nil {

@@ -12,8 +12,14 @@
 //	                   100 in a call. The rate from its release to the last arrival. Yardstick: as many events, one in a call.
 //	events-ordered     10,000 events of 1,000 keys, each with 1 ms of work, 128 at once. Yardstick: the same without order.
 //	                   Then 200,000 more while the function is killed every second; how many calls began out of order.
+//	failing            100 events/s to one function, and 100 good ones to the trigger of another at which 10,000 events fail, each called six
+//	                   times by then on average and called again after the backoff that a trigger has: the p99 of each stream.
+//	                   Yardstick: the same streams without the 10,000. And how many calls failed in a second meanwhile.
+//	filtered           Events of 99 types, beside a function that subscribes to a 100th: how many of them the dispatcher settled, and
+//	                   the CPU time that each takes more than without the subscriber, the NATS server's included.
+//	                   Yardstick: the CPU time that an event of its own type takes more.
 //	long               10,000 asynchronous calls that take longer than a message may be without a sign of life, 200 at once, to a function
-//	                   that was at zero: how many were made twice. Then 2,000 while it is killed every 3 s.
+//	                   that was at zero: how many were made twice. Then 2,000 while it is killed five times, every 6 s.
 //	sync               GET through the gateway to a warm function: the rate of 64 senders, and the median that one sender waits longer.
 //	                   Yardstick: the same calls made directly.
 //	cold               The first call to a function at zero, after its process was killed.
@@ -35,7 +41,7 @@
 //	cluster-events     events-throughput in the cluster, from this machine. Yardstick: the laptop's, of the same senders.
 //
 // Yardstick and measurement take turns, and the medians of their turns are
-// compared. Each benchmark takes at most a minute, those
+// compared. Each benchmark takes at most a minute, those of failing events,
 // of order and of long calls and in the cluster several. It prints a line for each
 // number: what, ours, the yardstick's, the ratio or value that counts, the target, and met or MISSED. A missed target fails
 // the run only with -require.
@@ -71,6 +77,8 @@ var benchmarks = []benchmark{
 	{"events-latency", "events end to end at 500/s", "", eventsLatency},
 	{"events-batched", "events in calls of 100 against one in a call", "", eventsBatched},
 	{"events-ordered", "events in the order of their keys against unordered ones", "", eventsOrdered},
+	{"failing", "healthy events beside 10,000 that keep failing", "", failingBeside},
+	{"filtered", "what events cost a subscriber of another type", "", filtered},
 	{"long", "calls that take longer than a message's lease", "", longMessages},
 	{"sync", "a sync call to a warm function", "", syncCalls},
 	{"cold", "the first call to a function at zero", "", coldCall},

@@ -1,12 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,65 +20,33 @@ const (
 
 // keyed publishes events of keys to the ledger.
 type keyed struct {
-	client    *http.Client
-	url       string
-	token     string
-	eventType string
-	book      *book
-	sent      *int
+	door
+	book *book
+	sent *int
 }
 
 // deliver publishes so many events, and returns how many end in a second, from the
 // first request to the last end.
 func (k keyed) deliver(ctx context.Context, count int) (float64, error) {
 	want, began := k.book.done+count, time.Now()
-	if err := k.publishAll(ctx, count); err != nil {
+	if err := k.postMany(ctx, count, k.next); err != nil {
 		return 0, err
 	}
 	err := k.book.await(ctx, want, 2*patience)
 	return float64(count) / time.Unix(0, k.book.last).Sub(began).Seconds(), err
 }
 
-func (k keyed) publishAll(ctx context.Context, count int) error {
-	for sent := 0; sent < count; sent += published {
-		if err := k.publish(ctx); err != nil {
-			return err
-		}
+// next is the next event. The keys take turns; that of an unordered event is told
+// apart.
+func (k keyed) next() structured {
+	key, n := strconv.Itoa(*k.sent%orderKeys), *k.sent/orderKeys
+	if k.eventType == unorderedType {
+		key, n = "u"+strconv.Itoa(*k.sent), 0
 	}
-	return nil
-}
-
-// publish publishes the next events, in one request. The keys take turns; that of
-// an unordered event is told apart.
-func (k keyed) publish(ctx context.Context) error {
-	type structured struct {
-		SpecVersion string `json:"specversion"`
-		ID          string `json:"id"`
-		Source      string `json:"source"`
-		Type        string `json:"type"`
-		Subject     string `json:"subject"`
-		ContentType string `json:"datacontenttype"`
-		Data        []byte `json:"data_base64"`
-	}
-	batch := make([]structured, published)
-	for i := range batch {
-		key, n := strconv.Itoa(*k.sent%orderKeys), *k.sent/orderKeys
-		if k.eventType == unorderedType {
-			key, n = "u"+strconv.Itoa(*k.sent), 0
-		}
-		batch[i] = structured{"1.0", fmt.Sprintf("%s/%d", key, n), "/bench", k.eventType, key, "application/octet-stream", make([]byte, eventSize)}
-		*k.sent++
-	}
-	body, err := json.Marshal(batch)
-	if err != nil {
-		return err
-	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, k.url, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	r.Header = http.Header{"Authorization": {"Bearer " + k.token}, "Content-Type": {"application/cloudevents-batch+json"}}
-	return do(k.client, r, nil)
+	*k.sent++
+	e := k.event()
+	e.ID, e.Subject = fmt.Sprintf("%s/%d", key, n), key
+	return e
 }
 
 func eventsOrdered(ctx context.Context, w *workshop) ([]result, error) {
@@ -92,7 +60,7 @@ func eventsOrdered(ctx context.Context, w *workshop) ([]result, error) {
 		return nil, err
 	}
 	way := func(eventType string) keyed {
-		return keyed{w.client, l.services + "/v1/events", sink.token, eventType, l.book, new(int)}
+		return keyed{door{w.client, l.services + "/v1/events", sink.token, eventType, new(atomic.Int64)}, l.book, new(int)}
 	}
 	unordered, ordered := way(unorderedType), way(orderedType)
 	raw, own, err := takeTurns(time.Second, unordered, ordered, func(k keyed, length time.Duration) (float64, error) {
@@ -117,8 +85,8 @@ func eventsOrdered(ctx context.Context, w *workshop) ([]result, error) {
 // it was.
 func (k keyed) whileKilled(ctx context.Context, l *ledgerRun) (kills int, err error) {
 	want := k.book.done + orderKilled
-	return l.killedUntil(ctx, time.Second, func() error {
-		if err := k.publishAll(ctx, orderKilled); err != nil {
+	return l.killedUntil(ctx, time.Second, math.MaxInt, func() error {
+		if err := k.postMany(ctx, orderKilled, k.next); err != nil {
 			return err
 		}
 		return k.book.await(ctx, want, 10*patience)
@@ -128,12 +96,14 @@ func (k keyed) whileKilled(ctx context.Context, l *ledgerRun) (kills int, err er
 const (
 	longCalls  = 10_000
 	longKilled = 2_000
+	longKills  = 5
 	longAtOnce = 200 // the trigger's concurrency
+	longTime   = 10 * time.Minute
 )
 
 // longMessages has calls take longer than a message may be without a sign of life.
 func longMessages(ctx context.Context, w *workshop) ([]result, error) {
-	l, err := w.startLedger(ctx, "--ack-wait", "1s")
+	l, err := w.startLedger(ctx, "--ack-wait", "3s")
 	if err != nil {
 		return nil, err
 	}
@@ -153,14 +123,14 @@ func longMessages(ctx context.Context, w *workshop) ([]result, error) {
 	if err := send(longCalls); err != nil {
 		return nil, err
 	}
-	if err := l.book.await(ctx, longCalls, 8*patience); err != nil {
+	if err := l.book.await(ctx, longCalls, longTime); err != nil {
 		return nil, err
 	}
 	duplicates := l.book.calls - longCalls
 	if err := send(longKilled); err != nil {
 		return nil, err
 	}
-	kills, err := l.killedUntil(ctx, 3*time.Second, func() error { return l.book.await(ctx, longCalls+longKilled, 8*patience) })
+	kills, err := l.killedUntil(ctx, 6*time.Second, longKills, func() error { return l.book.await(ctx, longCalls+longKilled, longTime) })
 	if err != nil {
 		return nil, err
 	}

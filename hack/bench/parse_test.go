@@ -36,6 +36,36 @@ func TestResidentMemory(t *testing.T) {
 	}
 }
 
+func TestCPUTime(t *testing.T) {
+	for name, test := range map[string]struct {
+		stat string
+		want time.Duration
+		bad  bool
+	}{
+		"found":   {stat: "42 (a name) of 1) S 1 42 42 0 -1 4194560 9 0 0 0 150 25 7 8 20 0 12 0 1", want: 1750 * time.Millisecond},
+		"short":   {stat: "42 (serviceful) S 1 42", bad: true},
+		"nothing": {stat: "", bad: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := cpuTime(test.stat)
+			if got != test.want || (err != nil) != test.bad {
+				t.Errorf("got %v, %v", got, err)
+			}
+		})
+	}
+}
+
+func TestSettled(t *testing.T) {
+	log := `time=x level=INFO msg="the functions are wired"
+time=x level=DEBUG msg=delivered function=bench.subscriber trigger=receive event_id=n0/17 attempt=1
+time=x level=DEBUG msg=delivered function=bench.subscriber trigger=receive event_id="n0/18" attempt=1
+time=x level=DEBUG msg=delivered function=bench.subscriber trigger=receive event_id=n12/19 attempt=1
+`
+	if all, foreign := settled(log); all != 3 || foreign != 1 {
+		t.Errorf("got %d, of which %d are foreign", all, foreign)
+	}
+}
+
 func TestChoose(t *testing.T) {
 	laptop, err := choose(nil)
 	if err != nil || len(laptop) == 0 || laptop[0].set != "" {

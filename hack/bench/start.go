@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -68,4 +70,30 @@ func memory(status string, line *regexp.Regexp) (float64, error) {
 	}
 	kib, err := strconv.ParseFloat(found[1], 64)
 	return kib * 1024 / 1e6, err
+}
+
+// cpu is the CPU time that serviceful dev has taken, without its functions.
+func (d *dev) cpu() (time.Duration, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", d.pid))
+	if err != nil {
+		return 0, fmt.Errorf("reading the CPU time of serviceful dev: %w", err)
+	}
+	return cpuTime(string(stat))
+}
+
+// clockTick is the unit of time in a process's stat: 1/USER_HZ, which is the same on
+// every Linux that Go runs on.
+const clockTick = 10 * time.Millisecond
+
+// cpuTime is what a process's stat says it has taken, in its own code and in the
+// kernel.
+func cpuTime(stat string) (time.Duration, error) {
+	_, after, _ := strings.Cut(stat[max(0, strings.LastIndex(stat, ")")):], " ") // the name may hold anything
+	fields := strings.Fields(after)                                              // from the third on
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("there is no CPU time in %q", stat)
+	}
+	user, err1 := strconv.ParseInt(fields[11], 10, 64)
+	system, err2 := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(user+system) * clockTick, errors.Join(err1, err2)
 }

@@ -42,7 +42,7 @@ func handler(ledger io.Writer) http.Handler {
 		do(w, ledger, r.Header.Get("Ce-Id"), work)
 	})
 	mux.HandleFunc("POST /long/{id}", func(w http.ResponseWriter, r *http.Request) {
-		do(w, ledger, "l"+r.PathValue("id")+"/0", 1200*time.Millisecond)
+		do(w, ledger, "l"+r.PathValue("id")+"/0", 3600*time.Millisecond) // the lease is 3 s
 	})
 	mux.HandleFunc("GET /sync", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
 	return mux

@@ -37,12 +37,14 @@ type sink struct {
 type arrived struct {
 	Last      int64   `json:"last"`      // when the last event came, in nanoseconds since 1970; 0: none did
 	Latencies []int64 `json:"latencies"` // from sent to received, in nanoseconds, one for each event
+	Failed    int     `json:"failed"`    // calls that were answered 500
 }
 
 func (s *sink) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /events", s.receive)
 	mux.HandleFunc("POST /batches", s.receiveBatch)
+	mux.HandleFunc("POST /fallible", s.receiveOrFail)
 	mux.HandleFunc("POST /scheduled", s.scheduled)
 	mux.HandleFunc("POST /drain", s.drain)
 	mux.HandleFunc("POST /hold", func(http.ResponseWriter, *http.Request) { s.gate.Lock() })
@@ -62,6 +64,21 @@ func (s *sink) receive(w http.ResponseWriter, r *http.Request) {
 	}
 	s.note(int64(binary.BigEndian.Uint64(data)))
 	w.WriteHeader(http.StatusNoContent)
+}
+
+// failingType is what events are of that receiveOrFail fails.
+const failingType = "bench.failing.v1"
+
+// receiveOrFail is receive, but fails the events of one type at once.
+func (s *sink) receiveOrFail(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("Ce-Type") != failingType {
+		s.receive(w, r)
+		return
+	}
+	s.mu.Lock()
+	s.arrived.Failed++
+	s.mu.Unlock()
+	w.WriteHeader(http.StatusInternalServerError)
 }
 
 // receiveBatch notes a batch of such events.

@@ -68,3 +68,22 @@ func TestSink(t *testing.T) {
 		}
 	}
 }
+
+func TestReceiveOrFail(t *testing.T) {
+	h := new(sink).handler()
+	data := string(make([]byte, 8))
+	for eventType, want := range map[string]int{failingType: http.StatusInternalServerError, "bench.beside.v1": http.StatusNoContent} {
+		r := httptest.NewRequest(http.MethodPost, "/fallible", strings.NewReader(data))
+		r.Header.Set("Ce-Type", eventType)
+		w := httptest.NewRecorder()
+		if h.ServeHTTP(w, r); w.Code != want {
+			t.Errorf("%s: %d, want %d", eventType, w.Code, want)
+		}
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/drain", nil))
+	var got arrived
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || got.Failed != 1 || len(got.Latencies) != 1 {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}

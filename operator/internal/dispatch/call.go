@@ -28,9 +28,9 @@ func (w *steps) call(waiting, calling context.Context, jobs []*job) ([]*event.Ev
 		return nil, w.mail(calling, jobs[0])
 	}
 	leave := func() {}
-	if jobs[0].progress.Last.Broken {
+	if p := jobs[0].progress; p.Last.Broken {
 		var err error
-		if leave, err = w.apart.enter(waiting, sub.Function); err != nil {
+		if leave, err = w.apart.enter(waiting, sub.Function, p.Attempts > 1 || p.Attempts >= sub.Policy.Retry); err != nil {
 			return nil, err
 		}
 		defer leave()
@@ -51,6 +51,9 @@ func (w *steps) call(waiting, calling context.Context, jobs []*job) ([]*event.Ev
 	outcome, answer := invoke.Do(w.cfg.Transport, lease, sub.Policy.Timeout, request(calling, jobs))
 	if answer == nil && calling.Err() != nil {
 		return nil, calling.Err()
+	}
+	if outcome.Broken {
+		w.apart.broke(sub.Function)
 	}
 	var events []*event.Event
 	if answer != nil && publishes(answer) {

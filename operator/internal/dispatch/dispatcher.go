@@ -143,7 +143,10 @@ func New(cfg Config) (*Dispatcher, error) {
 	cfg.Grace = cmp.Or(cfg.Grace, 10*time.Second)
 	cfg.AckWait = cmp.Or(cfg.AckWait, bus.AckWait)
 	cfg.Memory = cmp.Or(cfg.Memory, 256<<20)
-	return &Dispatcher{cfg: cfg, memory: memory{limit: cfg.Memory}, apart: apart{tokens: map[names.Function]chan struct{}{}}, workers: map[string]deliverer{}, drains: map[string]context.CancelFunc{}}, nil
+	return &Dispatcher{
+		cfg: cfg, memory: memory{limit: cfg.Memory}, apart: apart{lines: map[names.Function]*line{}},
+		workers: map[string]deliverer{}, drains: map[string]context.CancelFunc{},
+	}, nil
 }
 
 // Apply starts a worker for each subscription of s whose consumer exists, stops
