@@ -37,7 +37,7 @@ func TestSink(t *testing.T) {
 	if w := serve(http.MethodPost, "/batches", string(batch)); w.Code != http.StatusNoContent {
 		t.Errorf("a batch: %d", w.Code)
 	}
-	for _, body := range []string{"x", `[{"data_base64": ""}]`} {
+	for _, body := range []string{"x", `[{"data_base64":""}]`, `[{"data_base64":"AAAA"}]`} {
 		if w := serve(http.MethodPost, "/batches", body); w.Code != http.StatusBadRequest {
 			t.Errorf("the batch %s: %d", body, w.Code)
 		}

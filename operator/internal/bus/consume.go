@@ -27,8 +27,11 @@ type Delivered struct {
 
 // Ended reports whether a call that is handed out as its spare has ended.
 func (d *Delivered) Ended(ctx context.Context) (bool, error) {
+	if !d.IsSpare() {
+		return false, nil
+	}
 	item, ok := names.ParseWork(d.Subject)
-	if !ok || !d.IsSpare() {
+	if !ok {
 		return false, nil
 	}
 	_, err := d.bus.result(ctx, item.Function.Namespace, item.ID)
@@ -38,8 +41,9 @@ func (d *Delivered) Ended(ctx context.Context) (bool, error) {
 	return err == nil, err
 }
 
-// Ack ends the message. A lost acknowledgement is a duplicate, never a loss.
-func (d *Delivered) Ack() error { return d.say("+ACK") }
+// Ack ends the message, by an empty answer. A lost acknowledgement is a duplicate,
+// never a loss.
+func (d *Delivered) Ack() error { return d.bus.nc.Publish(d.reply, nil) }
 
 // AckConfirmed ends the message, and returns when the server has said that it is
 // ended.

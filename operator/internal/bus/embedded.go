@@ -34,6 +34,7 @@ func StartEmbedded(cfg EmbeddedConfig) (*Embedded, error) {
 		ServerName: "serviceful", DontListen: true, NoSigs: true,
 		JetStream: true, StoreDir: cfg.Dir, JetStreamMaxStore: cfg.MaxStore, JetStreamMaxMemory: 16 << 20,
 		MaxPayload:      MaxPayload,
+		NoSublistCache:  true, // each acknowledgement has a subject of its own, which a cache takes in and never finds again
 		JetStreamLimits: server.JSLimitOpts{DefaultMaxConsumers: 10_000},
 	})
 	if err != nil {

@@ -71,7 +71,7 @@ func (w *steps) call(waiting, calling context.Context, jobs []*job) ([]*event.Ev
 
 // noteFailures notes which events of a batch a good answer calls failed.
 func noteFailures(jobs []*job, o delivery.Outcome, a *envelope.Answer) {
-	if a.Status < 200 || a.Status > 299 {
+	if a.Status < 200 || a.Status > 299 || len(a.Body) == 0 {
 		return
 	}
 	ids := make([]string, len(jobs))
@@ -101,13 +101,13 @@ func note(jobs []*job, o delivery.Outcome, a *envelope.Answer) {
 
 // inTime are those that may still be called now that there is an instance.
 func inTime(jobs []*job) []*job {
-	in := make([]*job, 0, len(jobs))
+	in, now := make([]*job, 0, len(jobs)), time.Now()
 	for _, j := range jobs {
 		if j.isMissed() {
 			j.filter()
 			continue
 		}
-		if _, overdue := delivery.Overdue(j.sub.Policy, j.message, time.Now()); overdue {
+		if _, overdue := delivery.Overdue(j.sub.Policy, j.message, now); overdue {
 			j.outcome = delivery.Outcome{Problem: "maxAge passed while it waited for an instance"}
 			continue
 		}

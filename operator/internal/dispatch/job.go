@@ -136,8 +136,7 @@ func (w *steps) prepare(calling context.Context, j *job) bool {
 			return false
 		}
 	}
-	if j.event != nil && j.sub.Match != nil && !j.sub.Match(j.event) {
-		w.pass(calling, j)
+	if !w.passes(calling, j) {
 		return false
 	}
 	if verdict, looped := delivery.Looped(j.hops(), j.progress.Attempts); looped {
@@ -146,6 +145,27 @@ func (w *steps) prepare(calling context.Context, j *job) bool {
 		return false
 	}
 	return true
+}
+
+// plain reads a message, and reports whether nothing is to be looked up or stored
+// before it is called: then passes is all that is left of prepare. So are most.
+func (j *job) plain(ctx context.Context) bool {
+	if j.sub.Policy.Source != delivery.Event || j.sub.Schedule != nil || j.read(ctx) != nil {
+		return false
+	}
+	_, overdue := delivery.Overdue(j.sub.Policy, j.message, j.taken)
+	_, looped := delivery.Looped(j.hops(), j.progress.Attempts)
+	return !overdue && !looped
+}
+
+// passes reports whether the filters let a message pass; one that they do not is at
+// its end here.
+func (w *steps) passes(calling context.Context, j *job) bool {
+	if j.event == nil || j.sub.Match == nil || j.sub.Match(j.event) {
+		return true
+	}
+	w.pass(calling, j)
+	return false
 }
 
 // pass ends a message that the function is not called for, as if it had been.

@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/serviceful/serviceful/operator/internal/bus"
@@ -37,7 +38,7 @@ func (w *steps) publish(calling context.Context, jobs []*job, events []*event.Ev
 // the message acknowledged. If calls are broken off before, the message is left
 // to be delivered again.
 func (w *steps) settle(calling context.Context, j *job) {
-	kept := w.insist(calling, func() error {
+	kept := j.keepsNothing() || w.insist(calling, func() error {
 		err := w.keep(calling, j)
 		if errors.Is(err, bus.ErrTooLarge) && j.verdict.Action != delivery.Die { // it will not get smaller
 			j.verdict = delivery.TooLarge(j.verdict, err)
@@ -48,7 +49,7 @@ func (w *steps) settle(calling context.Context, j *job) {
 	if !kept {
 		return
 	}
-	w.report(j)
+	w.report(calling, j)
 	j.end()
 	j.settled = true
 }
@@ -72,8 +73,11 @@ func (w *steps) insist(calling context.Context, step func() error) bool {
 // keepsNothing reports whether a message leaves nothing behind, and is settled in
 // no time.
 func (j *job) keepsNothing() bool {
+	if j.verdict.Action != delivery.Succeed || j.sub.Policy.Source == delivery.Call || j.sub.Relays() {
+		return false
+	}
 	to, _ := j.destination()
-	return j.verdict.Action == delivery.Succeed && j.sub.Policy.Source != delivery.Call && to == (wiring.Destination{})
+	return to == (wiring.Destination{})
 }
 
 // keep stores what a verdict leaves behind. Doing it twice is doing it once.
@@ -111,8 +115,11 @@ func (w *steps) keep(ctx context.Context, j *job) error {
 	}
 }
 
-func (w *steps) report(j *job) {
+func (w *steps) report(ctx context.Context, j *job) {
 	v := j.verdict
+	if v.Action == delivery.Succeed && !w.log.Enabled(ctx, slog.LevelDebug) { // most are
+		return
+	}
 	key, id := "id", j.progress.Origin
 	if j.sub.Policy.Source == delivery.Event {
 		key, id = "event_id", j.Header.Get("ce-id")

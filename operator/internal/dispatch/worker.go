@@ -77,8 +77,9 @@ func (w *worker) stop(ctx context.Context) {
 	w.heart.Wait()
 }
 
-// take gives a message a goroutine of its own to be prepared in; the consumer's
-// MaxAckPending bounds how many there are, and memory how much they are.
+// take prepares a message: at once if nothing is to be waited for, else in a
+// goroutine of its own. The consumer's MaxAckPending bounds how many are at work, and
+// memory how much they are.
 func (w *worker) take(calling context.Context, d *bus.Delivered) {
 	j := &job{Delivered: d, sub: w.sub.Load(), taken: time.Now()}
 	if !w.memory.take(j.size()) {
@@ -91,13 +92,20 @@ func (w *worker) take(calling context.Context, d *bus.Delivered) {
 	w.mu.Unlock()
 	w.batches.expect(j)
 	w.busy.Add(1)
-	go func() {
-		call := w.prepare(calling, j)
-		w.begin(w.batches.add(j, call, w.memory.tight()))
-		if !call {
-			w.leave(j)
-		}
-	}()
+	if j.plain(calling) {
+		w.enter(j, w.passes(calling, j))
+		return
+	}
+	go func() { w.enter(j, w.prepare(calling, j)) }()
+}
+
+// enter has a message that is prepared wait for its call, or leave if it is not to
+// be called.
+func (w *worker) enter(j *job, call bool) {
+	w.begin(w.batches.add(j, call, w.memory.tight()))
+	if !call {
+		w.leave(j)
+	}
 }
 
 // deliverAll delivers batches, each in a goroutine of its own.

@@ -17,13 +17,38 @@ func ToBatch(events []*Event) []byte {
 		size += e.jsonSize()
 	}
 	b := append(make([]byte, 0, size), '[')
+	var contentType string // of the event before; most are of one
+	form := formOf(contentType)
 	for i, e := range events {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = e.appendJSON(b)
+		if t := e.Get("datacontenttype"); t != contentType {
+			contentType, form = t, formOf(t)
+		}
+		b = e.appendJSON(b, form)
 	}
 	return append(b, ']')
+}
+
+// form is how data of a content type is written.
+type form int
+
+const (
+	asBytes form = iota
+	asText
+	asJSON
+)
+
+// formOf parses a content type, which costs more than all else of a small event.
+func formOf(contentType string) form {
+	switch {
+	case IsJSON(contentType):
+		return asJSON
+	case isText(contentType):
+		return asText
+	}
+	return asBytes
 }
 
 // jsonSize is about how much an event takes in JSON; more only where much of it
@@ -36,7 +61,7 @@ func (e *Event) jsonSize() int {
 	return n
 }
 
-func (e *Event) appendJSON(b []byte) []byte {
+func (e *Event) appendJSON(b []byte, f form) []byte {
 	b = append(b, '{')
 	for i, a := range e.Attributes {
 		if i > 0 {
@@ -54,17 +79,16 @@ func (e *Event) appendJSON(b []byte) []byte {
 		if len(e.Attributes) > 0 {
 			b = append(b, ',')
 		}
-		b = e.appendData(b)
+		b = e.appendData(b, f)
 	}
 	return append(b, '}')
 }
 
-func (e *Event) appendData(b []byte) []byte {
-	contentType := e.Get("datacontenttype")
+func (e *Event) appendData(b []byte, f form) []byte {
 	switch {
-	case IsJSON(contentType) && utf8.Valid(e.Data) && json.Valid(e.Data):
+	case f == asJSON && utf8.Valid(e.Data) && json.Valid(e.Data):
 		return append(append(b, `"data":`...), e.Data...)
-	case isText(contentType) && utf8.Valid(e.Data):
+	case f == asText && utf8.Valid(e.Data):
 		return appendString(append(b, `"data":`...), string(e.Data))
 	}
 	b = base64.StdEncoding.AppendEncode(append(b, `"data_base64":"`...), e.Data)

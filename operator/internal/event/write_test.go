@@ -34,12 +34,20 @@ func TestToBatch(t *testing.T) {
 		"an encoded attribute":  {withData("", "", Attribute{"subject", "a%20%22b%22%25%C3%A9"}), head + `,"subject":"a \"b\"%é"}`},
 		"an encoded media type": {withData("text/a%20b", ""), head + `,"datacontenttype":"text/a%20b"}`},
 	}
+	var (
+		all  []*Event
+		want []string
+	)
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			if got := string(ToBatch([]*Event{test.event})); got != "["+test.want+"]" {
 				t.Errorf("got  %s\nwant [%s]", got, test.want)
 			}
 		})
+		all, want = append(all, test.event, test.event), append(want, test.want, test.want)
+	}
+	if got, want := string(ToBatch(all)), "["+strings.Join(want, ",")+"]"; got != want {
+		t.Errorf("together: got  %s\nwant %s", got, want)
 	}
 }
 
