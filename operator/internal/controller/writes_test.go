@@ -1,9 +1,11 @@
 package controller
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -12,6 +14,7 @@ import (
 	"knative.dev/pkg/apis"
 	duckv1 "knative.dev/pkg/apis/duck/v1"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/serviceful/serviceful/operator/api/v1alpha1"
 )
@@ -31,6 +34,27 @@ func TestWrites(t *testing.T) {
 	w.revision(fn, "offers-00002")
 	w.rollOut(fn, "offers-00002")
 	w.wrote(before, "create event", "patch function/status", "patch function/status", "patch service")
+}
+
+// late is a cache that never gets what was written.
+type late struct{ client.Client }
+
+func (late) Get(ctx context.Context, _ client.ObjectKey, _ client.Object, opts ...client.GetOption) error {
+	if (&client.GetOptions{}).ApplyOptions(opts).DisableReadYourWritesConsistency {
+		return nil
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// TestLateCache has a pass begin with what there is, sooner or later.
+func TestLateCache(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &reconciler{client: late{}}
+		if err := r.read(t.Context(), client.ObjectKey{Name: "offers"}, &v1alpha1.Function{}); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // wrote checks what the operator wrote after the first n requests.
