@@ -105,7 +105,7 @@ func run(ctx context.Context, o options) error {
 		return fmt.Errorf("registering the kinds: %w", err)
 	}
 	mgr, err := ctrl.NewManager(kube, ctrl.Options{
-		Scheme: scheme, Cache: controller.Cache(), Metrics: server.Options{BindAddress: o.metrics}, HealthProbeBindAddress: o.probes,
+		Scheme: scheme, Cache: controller.Cache(), Client: controller.Client(), Metrics: server.Options{BindAddress: o.metrics}, HealthProbeBindAddress: o.probes,
 		LeaderElection: o.elect, LeaderElectionID: "serviceful-operator", LeaderElectionNamespace: o.namespace,
 		LeaderElectionReleaseOnCancel: true, // 2; the program ends right after
 	})

@@ -72,7 +72,7 @@ func (r *reconciler) apply(ctx context.Context, o client.Object) error {
 	}
 	u := &unstructured.Unstructured{Object: content}
 	maps.DeleteFunc(u.Object, func(field string, _ any) bool { return field == "status" }) // not ours
-	err = r.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), fieldOwner, client.ForceOwnership)
+	err = r.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), fieldOwner, client.ForceOwnership, whatever)
 	if err != nil {
 		return fmt.Errorf("applying %s %s: %w", u.GetKind(), o.GetName(), err)
 	}

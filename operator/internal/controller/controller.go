@@ -144,8 +144,19 @@ func Cache() cache.Options {
 	}
 }
 
+// Client says how the cluster is read: a Function not before the cache has what was
+// last written of it. A pass that took an older one would write the same again, or
+// find that what it has to say is there, and leave what was said since.
+func Client() client.Options {
+	yes := true
+	return client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: &yes}}
+}
+
+// whatever reads what the cache has, and waits for nobody's write.
+const whatever = client.DisableReadYourWritesConsistency
+
 // Add adds the controller and its survey to a manager, whose cache must be as
-// Cache says.
+// Cache says and whose client as Client.
 func Add(mgr ctrl.Manager, cfg Config) error {
 	_, err := add(mgr, cfg)
 	return err
@@ -166,10 +177,7 @@ func add(mgr ctrl.Manager, cfg Config) (*reconciler, error) {
 	}
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("function").
-		// Also when its status changes, which is ours alone: a pass may compare what it
-		// finds with a status that the cache is yet to replace, write nothing, and
-		// leave what an earlier pass said. The pass that follows a write puts it right.
-		For(&v1alpha1.Function{}).
+		For(&v1alpha1.Function{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})). // the rest of it is written here
 		Owns(&servingv1.Service{}).
 		Owns(&corev1.ServiceAccount{}).
 		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.functionsOf),
@@ -186,7 +194,7 @@ func add(mgr ctrl.Manager, cfg Config) (*reconciler, error) {
 // functionsOf are the requests for every Function of a namespace.
 func (r *reconciler) functionsOf(ctx context.Context, namespace client.Object) []ctrl.Request {
 	var list v1alpha1.FunctionList
-	if err := r.client.List(ctx, &list, client.InNamespace(namespace.GetName())); err != nil {
+	if err := r.client.List(ctx, &list, client.InNamespace(namespace.GetName()), whatever); err != nil {
 		return nil // the cache is not ready: each is looked at anyway
 	}
 	out := make([]ctrl.Request, len(list.Items))

@@ -29,17 +29,7 @@ triggers:
 func TestReady(t *testing.T) {
 	w := start(t)
 	fn := w.create("offers", offers)
-	digest := "registry.example.com/offers@sha256:" + strings.Repeat("0", 64)
-	revision := &servingv1.Revision{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "offers-00001"}}
-	revision.Spec.Containers = []corev1.Container{{Image: image}}
-	if err := w.kube.Create(t.Context(), revision); err != nil {
-		t.Fatal(err)
-	}
-	revision.Status.ContainerStatuses = []servingv1.ContainerStatus{{Name: "user-container", ImageDigest: digest}}
-	if err := w.kube.Status().Update(t.Context(), revision); err != nil {
-		t.Fatal(err)
-	}
-
+	digest := w.revision(fn, "offers-00001")
 	w.condition(fn, v1alpha1.ConditionReady, metav1.ConditionUnknown, v1alpha1.ReasonReconciling)
 	w.condition(fn, v1alpha1.ConditionTriggersReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
 	w.condition(fn, v1alpha1.ConditionBindingsReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
@@ -154,8 +144,7 @@ func (w *world) operatorSettled(fn *v1alpha1.Function) {
 	w.cached(fn)
 }
 
-// cached waits until the operator's cache has what was written, the Function and its
-// Knative Service.
+// cached waits until the cache has a Function and its Knative Service as they are.
 func (w *world) cached(fn *v1alpha1.Function) {
 	w.t.Helper()
 	w.eventually("the cache is up to date", func() bool {

@@ -117,7 +117,7 @@ func (w *world) operate(namespaces ...string) {
 	}
 	yes := true
 	mgr, err := ctrl.NewManager(as, ctrl.Options{
-		Scheme: scheme(w.t), Cache: options, Metrics: server.Options{BindAddress: "0"},
+		Scheme: scheme(w.t), Cache: options, Client: Client(), Metrics: server.Options{BindAddress: "0"},
 		Controller: config.Controller{SkipNameValidation: &yes},
 	})
 	if err != nil {

@@ -41,7 +41,7 @@ func newSeen(wired *wiring.Snapshot) *Seen {
 // ready counts the Functions that there are.
 func (s *survey) ready(ctx context.Context) (map[metav1.ConditionStatus]int, error) {
 	var list v1alpha1.FunctionList
-	if err := s.client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+	if err := s.client.List(ctx, &list, client.UnsafeDisableDeepCopy, whatever); err != nil {
 		return nil, fmt.Errorf("listing the Functions: %w", err)
 	}
 	out := map[metav1.ConditionStatus]int{}

@@ -22,6 +22,10 @@ import (
 // Finalizer keeps a Function until nothing of its calls can be lost.
 const Finalizer = "serviceful.dev/retire"
 
+// catchUp bounds the wait for the cache. An event takes milliseconds; one that takes
+// longer brings another pass.
+const catchUp = 15 * time.Second
+
 // pass is one look at a Function: what its steps found out for each other.
 type pass struct {
 	fn    *v1alpha1.Function
@@ -49,7 +53,7 @@ func (p *pass) lookAgain(after time.Duration, why string) {
 // requests, and without Knative what is sent to it is still kept.
 func (r *reconciler) Reconcile(ctx context.Context, req ctrl.Request) (_ ctrl.Result, err error) {
 	p := &pass{fn: &v1alpha1.Function{}, name: names.Function{Namespace: req.Namespace, Name: req.Name}}
-	missing := r.client.Get(ctx, req.NamespacedName, p.fn)
+	missing := r.read(ctx, req.NamespacedName, p.fn)
 	if client.IgnoreNotFound(missing) != nil {
 		return ctrl.Result{}, missing
 	}
@@ -76,6 +80,18 @@ func (r *reconciler) Reconcile(ctx context.Context, req ctrl.Request) (_ ctrl.Re
 	r.observeTriggers(p)
 	conclude(p.fn)
 	return p.result(ctx, err)
+}
+
+// read waits until the cache has what was last written of a Function, but not for
+// long: one that is gone in the meantime, unseen, would keep the worker.
+func (r *reconciler) read(ctx context.Context, name client.ObjectKey, fn *v1alpha1.Function) error {
+	waiting, cancel := context.WithTimeout(ctx, catchUp)
+	defer cancel()
+	err := r.client.Get(waiting, name, fn)
+	if waiting.Err() != nil {
+		return r.client.Get(ctx, name, fn, whatever)
+	}
+	return err
 }
 
 func (p *pass) result(ctx context.Context, err error) (ctrl.Result, error) {

@@ -64,7 +64,7 @@ func (r *reconciler) ensureService(ctx context.Context, p *pass) error {
 	case err != nil:
 		set(p.fn, v1alpha1.ConditionServiceReady, metav1.ConditionUnknown, v1alpha1.ReasonReconciling, "%s", apiMessage(err))
 	default:
-		set(p.fn, v1alpha1.ConditionServiceReady, metav1.ConditionUnknown, v1alpha1.ReasonReconciling, "its Knative Service was changed")
+		onItsWay(p)
 	}
 	return err
 }
@@ -90,28 +90,34 @@ func refused(err error) bool {
 	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsForbidden(err)
 }
 
-// observeService says how Knative gets on.
+// onItsWay says that Knative is at work, in the same words until it is done: its
+// own change several times for each Function, and each would be a write that every
+// watcher of Functions hears of.
+func onItsWay(p *pass) {
+	set(p.fn, v1alpha1.ConditionServiceReady, metav1.ConditionUnknown, v1alpha1.ReasonReconciling,
+		"Knative is making it ready; how far it is: kubectl -n %s describe ksvc %s", p.fn.Namespace, p.fn.Name)
+}
+
+// observeService says how Knative gets on. What it found out, address and image, is
+// said together with that it is done.
 func (r *reconciler) observeService(ctx context.Context, p *pass) error {
 	if p.service == nil {
 		return nil
 	}
 	s := &p.service.Status
-	p.fn.Status.Address = nil
-	if s.Address != nil && s.Address.URL != nil {
-		p.fn.Status.Address = &v1alpha1.Address{URL: s.Address.URL.String()}
-	}
 	ready := s.GetCondition(servingv1.ServiceConditionReady)
 	switch {
 	case s.ObservedGeneration != p.service.Generation || ready == nil || ready.IsUnknown():
-		message := "Knative has not looked at it yet"
-		if ready != nil && ready.Message != "" {
-			message = ready.Message
-		}
-		set(p.fn, v1alpha1.ConditionServiceReady, metav1.ConditionUnknown, v1alpha1.ReasonReconciling, "%s", message)
+		onItsWay(p)
+		return nil
 	case ready.IsTrue():
 		set(p.fn, v1alpha1.ConditionServiceReady, metav1.ConditionTrue, v1alpha1.ReasonReady, "calls are answered, by an instance that runs or one that starts")
 	default:
 		set(p.fn, v1alpha1.ConditionServiceReady, metav1.ConditionFalse, v1alpha1.ReasonServiceFailed, "%s: %s", ready.Reason, ready.Message)
+	}
+	p.fn.Status.Address = nil
+	if s.Address != nil && s.Address.URL != nil {
+		p.fn.Status.Address = &v1alpha1.Address{URL: s.Address.URL.String()}
 	}
 	return r.observeImage(ctx, p, s.LatestReadyRevisionName)
 }

@@ -51,12 +51,12 @@ func (r *reconciler) compile(ctx context.Context) (*wiring.Snapshot, []names.Fun
 // wired lists what is wired together. Nothing of it is copied or changed.
 func (r *reconciler) wired(ctx context.Context) ([]v1alpha1.Function, map[string]string, error) {
 	var list v1alpha1.FunctionList
-	if err := r.client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+	if err := r.client.List(ctx, &list, client.UnsafeDisableDeepCopy, whatever); err != nil {
 		return nil, nil, fmt.Errorf("listing the Functions: %w", err)
 	}
 	namespaces := metav1.PartialObjectMetadataList{}
 	namespaces.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NamespaceList"))
-	if err := r.client.List(ctx, &namespaces, client.UnsafeDisableDeepCopy); err != nil {
+	if err := r.client.List(ctx, &namespaces, client.UnsafeDisableDeepCopy, whatever); err != nil {
 		return nil, nil, fmt.Errorf("listing the Namespaces: %w", err)
 	}
 	hosts := map[string]string{}

@@ -10,10 +10,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
@@ -46,7 +48,7 @@ type World struct {
 	cfg       Config
 	cache     cache.Cache
 	revisions *revisions
-	changed   chan struct{} // has a token when Functions or hosts may have changed
+	changed   chan struct{} // has a token when the wiring may have changed
 }
 
 // New is a World that watches nothing yet.
@@ -81,9 +83,9 @@ func New(cfg Config) (*World, error) {
 			}
 		},
 		ByObject: map[client.Object]cache.ByObject{
-			&servingv1.Service{}:         {Label: ours},
-			&corev1.Service{}:            {Label: fronts},
-			&discoveryv1.EndpointSlice{}: {Label: addresses},
+			&servingv1.Service{}:         {Label: ours, Transform: without(func(s *servingv1.Service) { s.Spec = servingv1.ServiceSpec{} })},
+			&corev1.Service{}:            {Label: fronts, Transform: without(func(s *corev1.Service) { s.Spec.Selector = nil })},
+			&discoveryv1.EndpointSlice{}: {Label: addresses, Transform: without(func(s *discoveryv1.EndpointSlice) { s.Ports = nil })},
 		},
 	})
 	if err != nil {
@@ -129,10 +131,6 @@ func (w *World) Start(ctx context.Context) error {
 	return nil
 }
 
-// Changed has a value when the Functions may have changed since the last one was
-// taken.
-func (w *World) Changed() <-chan struct{} { return w.changed }
-
 // Compile wires the Functions that there are.
 func (w *World) Compile(ctx context.Context) (*wiring.Snapshot, error) {
 	var functions v1alpha1.FunctionList
@@ -159,6 +157,19 @@ func namespaceMeta() *metav1.PartialObjectMetadata {
 	return m
 }
 
+// without is an object as it is kept, without what is read by nobody here.
+func without[T client.Object](take func(T)) toolscache.TransformFunc {
+	return func(o any) (any, error) {
+		if object, ok := o.(T); ok {
+			object.SetManagedFields(nil)
+			object.SetAnnotations(nil)
+			object.SetOwnerReferences(nil)
+			take(object)
+		}
+		return o, nil
+	}
+}
+
 // onChange leaves one token, however much changes until it is taken.
 func (w *World) onChange() toolscache.ResourceEventHandlerFuncs {
 	token := func() {
@@ -168,8 +179,33 @@ func (w *World) onChange() toolscache.ResourceEventHandlerFuncs {
 		}
 	}
 	return toolscache.ResourceEventHandlerFuncs{
-		AddFunc: func(any) { token() }, UpdateFunc: func(any, any) { token() }, DeleteFunc: func(any) { token() },
+		AddFunc: func(any) { token() }, DeleteFunc: func(any) { token() },
+		UpdateFunc: func(before, after any) {
+			if wires(before) != wires(after) {
+				token()
+			}
+		},
 	}
+}
+
+// wired is what of a Function or a namespace the wiring goes by.
+type wired struct {
+	uid        types.UID
+	generation int64
+	host       string
+	laid       int64 // the generation whose triggers are ready: what the operator makes for them is there
+}
+
+func wires(o any) (w wired) {
+	if object, ok := o.(client.Object); ok {
+		w = wired{uid: object.GetUID(), generation: object.GetGeneration(), host: object.GetAnnotations()[v1alpha1.HostAnnotation]}
+	}
+	if fn, ok := o.(*v1alpha1.Function); ok {
+		if c := meta.FindStatusCondition(fn.Status.Conditions, v1alpha1.ConditionTriggersReady); c != nil && c.Status == metav1.ConditionTrue {
+			w.laid = c.ObservedGeneration
+		}
+	}
+	return w
 }
 
 // on calls set for an object that is there, as it is now, and unset for one that
