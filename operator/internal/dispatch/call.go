@@ -27,6 +27,9 @@ func (w *steps) call(waiting, calling context.Context, jobs []*job) ([]*event.Ev
 	if sub.Policy.Source == delivery.Mail {
 		return nil, w.mail(calling, jobs[0])
 	}
+	if jobs[0].progress.Attempts > 0 {
+		w.pace.wait(waiting, &w.paced, sub.Concurrency/2)
+	}
 	leave := func() {}
 	if p := jobs[0].progress; p.Last.Broken {
 		var err error

@@ -101,6 +101,7 @@ type Dispatcher struct {
 	cfg      Config
 	memory   memory
 	apart    apart
+	pace     pace
 	draining sync.WaitGroup // workers that end their calls
 
 	mu      sync.Mutex // held while workers start, never while calls end
@@ -122,7 +123,7 @@ func (d *Dispatcher) deliverer(sub *wiring.Subscription) deliverer {
 	if sub.Relays() { // it has one message at a time, which waits for no function's
 		room = new(memory)
 	}
-	s := newSteps(&d.cfg, room, &d.apart, sub)
+	s := newSteps(&d.cfg, room, &d.apart, &d.pace, sub)
 	if sub.OrderBy != "" {
 		return newOrdered(s)
 	}

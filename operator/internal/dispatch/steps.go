@@ -16,12 +16,14 @@ type steps struct {
 	cfg    *Config
 	memory *memory
 	apart  *apart
+	pace   *pace
+	paced  atomic.Int32 // how many calls wait for it
 	sub    atomic.Pointer[wiring.Subscription]
 	log    *slog.Logger
 }
 
-func newSteps(cfg *Config, memory *memory, apart *apart, sub *wiring.Subscription) *steps {
-	s := &steps{cfg: cfg, memory: memory, apart: apart}
+func newSteps(cfg *Config, memory *memory, apart *apart, pace *pace, sub *wiring.Subscription) *steps {
+	s := &steps{cfg: cfg, memory: memory, apart: apart, pace: pace}
 	s.sub.Store(sub)
 	s.log = cfg.Logger.With("function", sub.Function.String(), "trigger", sub.Trigger)
 	return s
