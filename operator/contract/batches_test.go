@@ -69,9 +69,10 @@ func (c *C) publishBatch(eventType string, ids ...string) {
 }
 
 func batchCalled(c *C) {
-	c.publish("batches.b1", "text")
-	c.service("POST", "/v1/events", "\x00\xff", "Ce-Specversion: 1.0", "Ce-Type: batches.b1", "Ce-Source: /b1", "Ce-Id: bytes", "Content-Type: application/own").want(202)
-	c.service("POST", "/v1/events", structured("batches.b1", "json"), contentJSON).want(202)
+	c.service("POST", "/v1/events", `[
+		{"specversion": "1.0", "type": "batches.b1", "source": "/b1", "id": "text", "datacontenttype": "text/plain", "data": "text"},
+		{"specversion": "1.0", "type": "batches.b1", "source": "/b1", "id": "bytes", "datacontenttype": "application/own", "data_base64": "AP8="},
+		`+structured("batches.b1", "json")+"]", contentBatch).want(202)
 	r := c.await("b1", 1)[0]
 	if r.Method != "POST" || r.Target != "/batches/b1" || r.Header.Get("Content-Type") != "application/cloudevents-batch+json" || r.attempt() != "1" || r.batchIDs(c) != "text bytes json" {
 		c.Fatalf("it got %+v", r)
