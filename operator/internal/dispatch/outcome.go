@@ -114,7 +114,7 @@ func (j *job) outcomeEvent(to wiring.Destination, o outcome) *event.Event {
 	e := event.Own(fmt.Sprintf("%s.%d.%s", j.origin(), j.Replays(), o.Outcome), names.TriggerPath(j.sub.Function, j.sub.Trigger), eventType, o.Ended)
 	e.Hops = j.hops() + 1
 	e.OwnJSON(data, OutcomeType)
-	return &e
+	return e
 }
 
 // origin is what the message was at first, also of one that cannot be read.

@@ -36,8 +36,8 @@ type Event struct {
 }
 
 // Own is an event that the platform itself makes, without data yet.
-func Own(id, source, eventType string, at time.Time) Event {
-	return Event{Attributes: []Attribute{
+func Own(id, source, eventType string, at time.Time) *Event {
+	return &Event{Attributes: []Attribute{
 		{"specversion", "1.0"}, {"id", id}, {"source", source}, {"type", eventType}, {"time", at.UTC().Format(time.RFC3339Nano)},
 	}}
 }

@@ -127,15 +127,8 @@ func (c caller) key(write bool) (bus.KeyRef, error) {
 
 // ttlOf reads Serviceful-TTL, rounded up to whole seconds: NATS cuts fractions.
 func ttlOf(h http.Header) (time.Duration, error) {
-	if h.Values(HeaderTTL) == nil {
-		return 0, nil
-	}
-	s := h.Get(HeaderTTL)
-	ttl, err := time.ParseDuration(s)
-	if err != nil || ttl < time.Second || ttl > maxTTL {
-		return 0, serve.NewProblem(http.StatusBadRequest, "malformed-ttl", "%s %q: a duration from 1s to %.0fh, such as 90s or 24h", HeaderTTL, s, maxTTL.Hours())
-	}
-	return (ttl + time.Second - 1).Truncate(time.Second), nil
+	ttl, err := durationOf(h, HeaderTTL, "malformed-ttl", time.Second, maxTTL)
+	return (ttl + time.Second - 1).Truncate(time.Second), err
 }
 
 func explainKey(err error, k bus.KeyRef) error {

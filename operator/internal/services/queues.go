@@ -69,18 +69,10 @@ func queueMessage(queue, id, contentType string, now time.Time) *event.Event {
 	if contentType != "" {
 		e.Set("datacontenttype", contentType)
 	}
-	return &e
+	return e
 }
 
 // delayOf reads Serviceful-Delay.
 func delayOf(h http.Header) (time.Duration, error) {
-	if h.Values(HeaderDelay) == nil {
-		return 0, nil
-	}
-	s := h.Get(HeaderDelay)
-	delay, err := time.ParseDuration(s)
-	if err != nil || delay < 0 || delay > maxDelay {
-		return 0, serve.NewProblem(http.StatusBadRequest, "malformed-delay", "%s %q: a duration from 0s to %.0fh, such as 90s or 24h", HeaderDelay, s, maxDelay.Hours())
-	}
-	return delay, nil
+	return durationOf(h, HeaderDelay, "malformed-delay", 0, maxDelay)
 }

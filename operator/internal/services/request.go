@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/serviceful/serviceful/operator/internal/bus"
 	"github.com/serviceful/serviceful/operator/internal/serve"
@@ -37,6 +38,20 @@ func lists(condition []string, tag string) bool {
 		}
 	}
 	return false
+}
+
+// durationOf reads a header that holds a duration from least to most; 0 where there
+// is none. Another one is a problem of the kind.
+func durationOf(h http.Header, name, kind string, least, most time.Duration) (time.Duration, error) {
+	if h.Values(name) == nil {
+		return 0, nil
+	}
+	s := h.Get(name)
+	d, err := time.ParseDuration(s)
+	if err != nil || d < least || d > most {
+		return 0, serve.NewProblem(http.StatusBadRequest, kind, "%s %q: a duration from %.0fs to %.0fh, such as 90s or 24h", name, s, least.Seconds(), most.Hours())
+	}
+	return d, nil
 }
 
 // writeOf reads If-Match: "<revision>", If-None-Match: * and the hops.
