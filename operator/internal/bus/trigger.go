@@ -43,7 +43,11 @@ func (l Layout) ensureTrigger(ctx context.Context, s *wiring.Subscription) error
 func (l Layout) ensureConsumer(ctx context.Context, s *wiring.Subscription) error {
 	ctx, cancel := context.WithTimeout(ctx, layoutTimeout)
 	defer cancel()
-	if err := l.bringConsumer(ctx, s); err != nil {
+	err := l.bringConsumer(ctx, s)
+	if hasCode(err, codeConsumerNotUnique) { // each message of the work stream is one consumer's alone
+		err = fmt.Errorf("%w: %w", ErrQueueHeld, err)
+	}
+	if err != nil {
 		return fmt.Errorf("ensuring consumer %q of stream %q: %w", s.Consumer, s.Stream, err)
 	}
 	return nil
@@ -58,7 +62,7 @@ func (l Layout) bringConsumer(ctx context.Context, s *wiring.Subscription) error
 			cfg.PauseUntil = &until
 		}
 		_, err = l.Bus.js.CreateOrUpdateConsumer(ctx, s.Stream, cfg) // beside another pass, which makes the same
-		return asHeld(err)
+		return err
 	}
 	if err != nil {
 		return err
@@ -76,7 +80,7 @@ func (l Layout) bringConsumer(ctx context.Context, s *wiring.Subscription) error
 		cfg.MaxAckPending++ // until it is resumed
 	}
 	if _, err := l.Bus.js.UpdateConsumer(ctx, s.Stream, cfg); hasCode(err, codeConsumerNotUnique) {
-		return errors.Join(asHeld(err), l.park(ctx, s, cfg))
+		return errors.Join(err, l.park(ctx, s, cfg))
 	} else if err != nil {
 		return err
 	}
@@ -91,15 +95,6 @@ func (l Layout) bringConsumer(ctx context.Context, s *wiring.Subscription) error
 		_, err = l.Bus.js.UpdateConsumer(ctx, s.Stream, cfg)
 	case s.Paused && !info.Paused:
 		_, err = l.Bus.js.PauseConsumer(ctx, s.Stream, s.Consumer, time.Now().Add(paused))
-	}
-	return err
-}
-
-// asHeld says that a queue is another trigger's still, for a server that lets each
-// message of the work stream be one consumer's alone.
-func asHeld(err error) error {
-	if hasCode(err, codeConsumerNotUnique) {
-		return fmt.Errorf("%w: %w", ErrQueueHeld, err)
 	}
 	return err
 }
