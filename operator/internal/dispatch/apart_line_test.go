@@ -69,40 +69,29 @@ func TestApartGrows(t *testing.T) {
 	})
 }
 
-// A call that breaks off has it begin anew with one, when all that are in have left.
-func TestApartBeginsAnew(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		q := newQueue(t)
-		q.ask(8, false)
-		q.have(1)[0]()
-		in := q.have(2)
-		q.apart.broke(fragile)
-		in[0]()
-		q.have(0)
-		in[1]()
-		in = q.have(1)
-		in[0]()
-		q.have(2)
-	})
-}
-
-// One that is to be alone waits until no other is in, and those behind it wait until
-// it has left.
-func TestApartAlone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		q := newQueue(t)
-		q.ask(3, false)
-		q.have(1)[0]()
-		in := q.have(2)
-		q.ask(1, true)
-		q.ask(2, false)
-		in[0]()
-		q.have(0)
-		in[1]()
-		in = q.have(1)
-		in[0]()
-		q.have(2)
-	})
+// Two are in, and then it is one again, when all that are in have left: because a call
+// breaks off, or for one that is to be alone, behind which others wait.
+func TestApartIsOneAgain(t *testing.T) {
+	for name, then := range map[string]func(q *queue){
+		"a call breaks off":  func(q *queue) { q.ask(5, false); q.apart.broke(fragile) },
+		"one is to be alone": func(q *queue) { q.ask(1, true); q.ask(2, false) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				q := newQueue(t)
+				q.ask(3, false)
+				q.have(1)[0]()
+				in := q.have(2)
+				then(q)
+				in[0]()
+				q.have(0)
+				in[1]()
+				in = q.have(1)
+				in[0]()
+				q.have(2)
+			})
+		})
+	}
 }
 
 // Those that wait give up when their time is over, the first as well as the others,
