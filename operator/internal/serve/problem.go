@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 )
@@ -40,18 +41,26 @@ func WriteProblem(w http.ResponseWriter, err error) {
 	if !errors.As(err, &p) {
 		p = NewProblem(http.StatusInternalServerError, "internal", "%v", err)
 	}
+	body := p.encode()
+	maps.Copy(w.Header(), p.header(body))
+	w.WriteHeader(p.Status)
+	_, _ = w.Write(body)
+}
+
+func (p *Problem) encode() []byte {
 	var body bytes.Buffer
 	encoder := json.NewEncoder(&body)
 	encoder.SetEscapeHTML(false)              // a person reads it, and no browser takes it for HTML
 	if err := encoder.Encode(p); err != nil { // strings and a number
 		panic(err)
 	}
-	h := w.Header()
-	h.Set("Content-Type", "application/problem+json")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Content-Length", strconv.Itoa(body.Len()))
-	w.WriteHeader(p.Status)
-	_, _ = w.Write(body.Bytes())
+	return body.Bytes()
+}
+
+func (p *Problem) header(body []byte) http.Header {
+	return http.Header{
+		"Content-Type": {"application/problem+json"}, "X-Content-Type-Options": {"nosniff"}, "Content-Length": {strconv.Itoa(len(body))},
+	}
 }
 
 // WriteJSON answers with a value as JSON.

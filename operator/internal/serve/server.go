@@ -39,19 +39,20 @@ func Start(address string, handler http.Handler) (*Server, error) {
 	}
 	s := &Server{listener: l, done: make(chan struct{})}
 	s.http = &http.Server{
-		Handler:           lingering(bounded(s.leaving(handler)), lingerTime),
+		Handler:     handling(lingering(bounded(s.leaving(handler)), lingerTime)),
+		ConnContext: withConn, ConnState: handled,
 		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 	}
 	go func() {
 		defer close(s.done)
-		_ = s.http.Serve(l) // ends with Stop or Close alone: the listener is its own
+		_ = s.http.Serve(problemListener{l}) // ends with Stop or Close alone: the listener is its own
 	}()
 	return s, nil
 }
 
-// bounded refuses requests that pass MaxHeaderBytes. Those that even pass
-// net/http's own bound of 1 MiB it refuses itself, in plain text. And it bounds
-// how long net/http waits for a body that the handler does not read.
+// bounded refuses requests that pass MaxHeaderBytes; net/http itself those that pass
+// its own bound of 1 MiB. And it bounds how long net/http waits for a body that the
+// handler does not read.
 func bounded(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if size := headerSize(r); size > MaxHeaderBytes {
