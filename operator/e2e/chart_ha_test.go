@@ -41,7 +41,7 @@ func TestHighAvailability(t *testing.T) {
 	s.findDoor(ha.namespace)
 	s.apply(s.functions(), "membership", "offers", "notifications")
 	before := s.join("before@example.com")
-	for _, stream := range []string{"EV_", "WORK_", "KV_"} {
+	for _, stream := range []string{"EV_", "RETRY_", "WORK_", "KV_"} {
 		ha.replicated(stream)
 	}
 	accepted := s.mustCall(202, "POST", "/members/"+before+"/offers/welcome-coffee/redemptions", "").header.Get("Location")

@@ -169,6 +169,24 @@ func receive(t *testing.T, b *bus.Bus, stream, consumer string, n int) []*bus.De
 	return out
 }
 
+// relayRetries brings retries that are due to the event log, as a dispatcher does.
+func relayRetries(t *testing.T, b *bus.Bus) {
+	t.Helper()
+	stop, err := b.Consume(t.Context(), names.Retries(shop), names.RetriesConsumer, 500, func(d *bus.Delivered) {
+		if _, err := b.Store(t.Context(), envelope.Return(&d.Message)); err != nil {
+			t.Errorf("returning a retry: %v", err)
+			return
+		}
+		if err := d.Ack(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+}
+
 // receiveAndAck takes n messages of a consumer for good and returns their bodies.
 func receiveAndAck(t *testing.T, b *bus.Bus, stream, consumer string, n int) []string {
 	t.Helper()

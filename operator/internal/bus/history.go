@@ -31,7 +31,7 @@ func (b *Bus) Heard(ctx context.Context, r Rerun) (subjects []string, err error)
 		return nil, err
 	}
 	for _, s := range filters(c.CachedInfo().Config) {
-		if !strings.HasPrefix(s, "evretry.") {
+		if s != names.EventRetry(r.Function, r.Trigger) {
 			subjects = append(subjects, s)
 		}
 	}
@@ -61,7 +61,7 @@ func (b *Bus) Window(ctx context.Context, namespace string, subjects []string, f
 // stored for its trigger, and the sequence of the last one.
 func (b *Bus) Sent(ctx context.Context, r Rerun) (count int, last uint64, err error) {
 	at := place{
-		stream: names.Events(r.Function.Namespace), subjects: []string{names.EventRetryFilter(r.Function, r.Trigger)},
+		stream: names.Events(r.Function.Namespace), subjects: []string{names.EventRetry(r.Function, r.Trigger)},
 		from: r.Began.Add(-clockSkew), headersOnly: true,
 	}
 	seen := map[uint64]bool{} // one that was put off is there again
@@ -84,6 +84,6 @@ func (b *Bus) Send(ctx context.Context, r Rerun, sequence uint64, now time.Time)
 		return err
 	}
 	origin := strconv.FormatUint(sequence, 10) + "-" + r.ID
-	_, err = b.Store(ctx, envelope.Again(m, names.EventRetry(r.Function, r.Trigger, origin), origin, now))
+	_, err = b.Store(ctx, envelope.Again(m, names.EventRetry(r.Function, r.Trigger), origin, now))
 	return err
 }

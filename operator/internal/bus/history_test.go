@@ -80,6 +80,7 @@ func TestRerun(t *testing.T) {
 // neither takes the other's place.
 func TestRerunOfWhatIsPutOff(t *testing.T) {
 	b := start(t, onEvent("welcome", "a.b"))
+	relayRetries(t, b)
 	publish(t, b, newEvent("a.b", "1"))
 	d := receive(t, b, "EV_shop", "offers_welcome", 1)[0]
 	if err := d.Ack(); err != nil {
@@ -96,7 +97,7 @@ func TestRerunOfWhatIsPutOff(t *testing.T) {
 			t.Fatalf("%+v, %v", p, err)
 		}
 		p.Attempts, p.Tries = 1, 1
-		store(t, b, retried(&m.Message, names.EventRetry(offers, "welcome", p.Origin), p, time.Now().Add(time.Second)))
+		store(t, b, retried(&m.Message, names.EventDue(offers, "welcome"), p, time.Now().Add(time.Second)))
 	}
 	if err := again.Ack(); err != nil {
 		t.Fatal(err)

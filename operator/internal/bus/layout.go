@@ -78,7 +78,7 @@ func (l Layout) ensureData(ctx context.Context, s *wiring.Snapshot) error {
 	}
 	for _, sub := range s.Subscriptions {
 		switch {
-		case !sub.Relays():
+		case !sub.RelaysChanges():
 		case sub.Bucket != "":
 			g.Go(func() error { return l.ensure(ctx, bucketConfig(sub.Function.Namespace, sub.Bucket)) })
 		default:
@@ -108,7 +108,11 @@ func (l Layout) ensureStreams(ctx context.Context, namespace string) error {
 	configs := []jetstream.StreamConfig{
 		{
 			Name: names.Events(namespace), Subjects: names.EventSubjects(namespace), MaxAge: eventsKept,
-			AllowMsgSchedules: true, AllowAtomicPublish: true,
+			AllowAtomicPublish: true,
+		},
+		{
+			Name: names.Retries(namespace), Subjects: names.RetrySubjects(namespace), Retention: jetstream.WorkQueuePolicy,
+			AllowMsgSchedules: true,
 		},
 		{
 			Name: names.Work(namespace), Subjects: names.WorkSubjects(namespace), Retention: jetstream.WorkQueuePolicy,

@@ -20,8 +20,10 @@ func TestStreams(t *testing.T) {
 	js := raw(t, s)
 	tests := map[string]jetstream.StreamConfig{
 		"EV_shop": {
-			Subjects: []string{"ev.shop.>", "evchange.shop.>", "evretry.shop.>", "evsched.shop.>"}, MaxAge: 7 * 24 * time.Hour,
-			AllowMsgSchedules: true, AllowAtomicPublish: true,
+			Subjects: []string{"ev.shop.>", "evchange.shop.>", "evretry.shop.>"}, MaxAge: 7 * 24 * time.Hour, AllowAtomicPublish: true,
+		},
+		"RETRY_shop": {
+			Subjects: []string{"evdue.shop.>", "evsched.shop.>"}, Retention: jetstream.WorkQueuePolicy, AllowMsgSchedules: true,
 		},
 		"WORK_shop": {
 			Subjects: []string{"work.shop.>", "worksched.shop.>"}, Retention: jetstream.WorkQueuePolicy, AllowMsgSchedules: true,
@@ -76,9 +78,10 @@ func TestConsumers(t *testing.T) {
 		concurrency  int
 		from         jetstream.DeliverPolicy
 	}{
-		"event": {"EV_shop", "offers_welcome", []string{"ev.shop.a.b", "ev.shop.c.>", "evretry.shop.offers.welcome.*"}, 200, jetstream.DeliverNewPolicy},
-		"call":  {"WORK_shop", "offers_redeem", []string{"work.shop.call.offers.redeem.*"}, 5, jetstream.DeliverAllPolicy},
-		"mail":  {"WORK_shop", "mail", []string{"work.shop.mail.>"}, 8, jetstream.DeliverAllPolicy},
+		"event":   {"EV_shop", "offers_welcome", []string{"ev.shop.a.b", "ev.shop.c.>", "evretry.shop.offers.welcome"}, 200, jetstream.DeliverNewPolicy},
+		"call":    {"WORK_shop", "offers_redeem", []string{"work.shop.call.offers.redeem.*"}, 5, jetstream.DeliverAllPolicy},
+		"retries": {"RETRY_shop", "retries", []string{"evdue.shop.>"}, 512, jetstream.DeliverAllPolicy},
+		"mail":    {"WORK_shop", "mail", []string{"work.shop.mail.>"}, 8, jetstream.DeliverAllPolicy},
 	}
 	for name, want := range tests {
 		t.Run(name, func(t *testing.T) {

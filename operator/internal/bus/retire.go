@@ -80,9 +80,20 @@ func (l Layout) buryCalls(ctx context.Context, stream jetstream.Stream, o Orphan
 }
 
 func (l Layout) purgeRetries(ctx context.Context, stream jetstream.Stream, o Orphan, _ time.Time) (int, error) {
-	filter := names.EventRetryFilter(o.Function, o.Trigger)
-	for _, f := range []string{names.Schedule(filter), filter} {
-		if err := stream.Purge(ctx, jetstream.WithPurgeSubject(f)); err != nil {
+	waiting, err := l.Bus.js.Stream(ctx, names.Retries(o.Function.Namespace))
+	if err != nil {
+		return 0, explain("looking up the stream of retries", err)
+	}
+	due := names.EventDue(o.Function, o.Trigger)
+	for _, at := range []struct {
+		stream  jetstream.Stream
+		subject string
+	}{
+		{waiting, names.Waiting(due, "*")}, // in the order in which they move on
+		{waiting, due},
+		{stream, names.EventRetry(o.Function, o.Trigger)},
+	} {
+		if err := at.stream.Purge(ctx, jetstream.WithPurgeSubject(at.subject)); err != nil {
 			return 0, explain(fmt.Sprintf("removing the retries of %q", o.Consumer), err)
 		}
 	}

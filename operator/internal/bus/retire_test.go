@@ -135,7 +135,7 @@ func TestRetireEventTrigger(t *testing.T) {
 	first := stored(t, b, "EV_shop", "ev.shop.a.b")[0]
 	progress := envelope.Progress{Attempts: 1, Tries: 1, Origin: "1", First: now}
 	for _, trigger := range []string{"welcome", "kept"} {
-		store(t, b, retried(first, names.EventRetry(offers, trigger, "1"), progress, now.Add(time.Hour)))
+		store(t, b, retried(first, names.EventDue(offers, trigger), progress, now.Add(time.Hour)), &envelope.Message{Subject: names.EventDue(offers, trigger)}, &envelope.Message{Subject: names.EventRetry(offers, trigger)})
 	}
 	s2 := layOut(t, b, onEvent("kept", "a.b"))
 	all, err := bus.Layout{Bus: b}.Orphans(t.Context(), shop, s2)
@@ -150,11 +150,13 @@ func TestRetireEventTrigger(t *testing.T) {
 	if got := ids(t, b); len(got) != 2 {
 		t.Errorf("the log holds %q", got)
 	}
-	if n := len(stored(t, b, "EV_shop", "evsched.shop.offers.welcome.*")); n != 0 {
-		t.Errorf("%d retries of the removed trigger are left", n)
-	}
-	if n := len(stored(t, b, "EV_shop", "evsched.shop.offers.kept.*")); n != 1 {
-		t.Errorf("%d retries of the other trigger, want 1", n)
+	for subject, stream := range map[string]string{"evsched.shop.offers.%s.1": "RETRY_shop", "evdue.shop.offers.%s": "RETRY_shop", "evretry.shop.offers.%s": "EV_shop"} {
+		if _, err := b.Last(t.Context(), stream, fmt.Sprintf(subject, "welcome")); !errors.Is(err, bus.ErrNotFound) {
+			t.Errorf("a retry of the removed trigger is left on %s: %v", subject, err)
+		}
+		if _, err := b.Last(t.Context(), stream, fmt.Sprintf(subject, "kept")); err != nil {
+			t.Errorf("the other trigger's retry on %s: %v", subject, err)
+		}
 	}
 	if _, err := raw(t, s).Consumer(t.Context(), "EV_shop", "offers_welcome"); !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		t.Errorf("the consumer: %v", err)

@@ -46,21 +46,25 @@ func next(t *testing.T, from <-chan arrival) arrival {
 func TestRetryComesBackWhenDue(t *testing.T) {
 	const messages = 100
 	b := start(t, onCall("redeem"), onEvent("welcome", "a.b"))
+	relayRetries(t, b)
 	publish(t, b, newEvent("a.b", "the event"))
 	e := stored(t, b, "EV_shop", "ev.shop.a.b")[0]
 	tests := map[string]struct {
 		stream, consumer string
-		message          func(id string) (m *envelope.Message, target string)
+		message          func(id string) (m *envelope.Message, due string)
+		back             func(due string) string // what it comes on in the end
 		check            func(d *bus.Delivered) bool
 	}{
 		"event": {
 			"EV_shop", "offers_welcome",
-			func(id string) (*envelope.Message, string) { return e, names.EventRetry(offers, "welcome", id) },
+			func(id string) (*envelope.Message, string) { return e, names.EventDue(offers, "welcome") },
+			names.Returned,
 			func(d *bus.Delivered) bool { return event.FromStored(d.Header, d.Body).ID() == "the event" },
 		},
 		"call": {
 			"WORK_shop", "offers_redeem",
 			func(id string) (*envelope.Message, string) { m := call(id, "body"); return m, m.Subject },
+			func(due string) string { return due },
 			func(d *bus.Delivered) bool { r, err := d.Request(); return err == nil && r.Target == "/redeem" },
 		},
 	}
@@ -98,7 +102,7 @@ func TestRetryComesBackWhenDue(t *testing.T) {
 				if fmt.Sprint(p.Attempts) != p.Origin || p.Tries != p.Attempts+1 || !p.First.Equal(first) {
 					t.Errorf("progress %+v, want first %v", p, first)
 				}
-				if _, target := test.message(p.Origin); a.Subject != target || string(a.Body) != body || !test.check(a.Delivered) {
+				if _, target := test.message(p.Origin); a.Subject != test.back(target) || string(a.Body) != body || !test.check(a.Delivered) {
 					t.Errorf("message %s on %s: %q", p.Origin, a.Subject, a.Body)
 				}
 			}

@@ -104,7 +104,18 @@ func (l Layout) surveyConsumers(ctx context.Context, s *Survey, name, namespace 
 	if err := list.Err(); err != nil && !errors.Is(err, jetstream.ErrEndOfData) {
 		return explain(fmt.Sprintf("listing the consumers of %q", name), err)
 	}
-	return l.addSchedules(ctx, s, name, names.Schedules(namespace, name), feeds)
+	if name == names.Events(namespace) {
+		return l.addRetries(ctx, s, namespace)
+	}
+	return l.addSchedules(ctx, s, namespace, feeds)
+}
+
+// addRetries counts the events that wait to be delivered to a trigger again.
+func (l Layout) addRetries(ctx context.Context, s *Survey, namespace string) error {
+	return l.eachSubject(ctx, names.Retries(namespace), ">", func(subject string, n uint64) {
+		f, trigger, _ := names.ParseEventDue(names.Unschedule(subject))
+		s.wait(names.Events(namespace)+"/"+names.Consumer(f.Name, trigger), n)
+	})
 }
 
 func (l Layout) surveyRelays(ctx context.Context, s *Survey, namespace string, wired *wiring.Snapshot) error {
@@ -138,8 +149,9 @@ func stateOf(info *jetstream.ConsumerInfo, f names.Function, trigger string) Tri
 
 // addSchedules counts what waits until it is due: to be called again, or for the
 // first time.
-func (l Layout) addSchedules(ctx context.Context, s *Survey, name, schedules string, feeds map[string]string) error {
-	return l.eachSubject(ctx, name, schedules, func(subject string, n uint64) {
+func (l Layout) addSchedules(ctx context.Context, s *Survey, namespace string, feeds map[string]string) error {
+	name := names.Work(namespace)
+	return l.eachSubject(ctx, name, names.Schedules(namespace), func(subject string, n uint64) {
 		if f, trigger, ok := names.ParseClock(subject); ok {
 			key := name + "/" + names.Consumer(f.Name, trigger)
 			if t, ok := s.Triggers[key]; ok {
@@ -149,12 +161,16 @@ func (l Layout) addSchedules(ctx context.Context, s *Survey, name, schedules str
 			return
 		}
 		due := names.Unschedule(subject)
-		key := feeds[due[:strings.LastIndexByte(due, '.')]]
-		if t, ok := s.Triggers[key]; ok {
-			t.Pending += int64(n)
-			s.Triggers[key] = t
-		}
+		s.wait(feeds[due[:strings.LastIndexByte(due, '.')]], n)
 	})
+}
+
+// wait counts messages that wait for a trigger elsewhere than at its consumer.
+func (s *Survey) wait(key string, n uint64) {
+	if t, ok := s.Triggers[key]; ok {
+		t.Pending += int64(n)
+		s.Triggers[key] = t
+	}
 }
 
 // late says whether a consumer was to start before the log that it found.

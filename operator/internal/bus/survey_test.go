@@ -38,7 +38,14 @@ func TestSurvey(t *testing.T) {
 	later := retried(&held[0].Message, names.Call(offers, "redeem", "1"), envelope.Progress{Origin: "1", Attempts: 1, First: time.Now()}, due)
 	store(t, b, later)
 	again := receive(t, b, events, "offers_welcome", 1)[0]
-	store(t, b, retried(&again.Message, names.EventRetry(offers, "welcome", "1"), envelope.Progress{Origin: "1", Attempts: 1, First: time.Now()}, due))
+	p := envelope.Progress{Origin: "1", Attempts: 1, First: time.Now()}
+	store(t, b, retried(&again.Message, names.EventDue(offers, "welcome"), p, due))
+	p.Origin = "2" // of this one it is the time, and nobody relays it
+	store(t, b, retried(&again.Message, names.EventDue(offers, "welcome"), p, time.Now()))
+	eventually(t, "a retry is due", func() bool {
+		_, err := b.Last(t.Context(), "RETRY_shop", names.EventDue(offers, "welcome"))
+		return err == nil
+	})
 	if err := held[0].Ack(); err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +58,7 @@ func TestSurvey(t *testing.T) {
 	if redeem.Function != offers || redeem.Trigger != "redeem" || redeem.Pending != 1 || redeem.Settled.IsZero() || redeem.AtRisk {
 		t.Errorf("redeem: %+v", redeem)
 	}
-	if welcome := s.Triggers[events+"/offers_welcome"]; welcome.Pending+welcome.InFlight != 3 || !welcome.Settled.IsZero() || welcome.AtRisk {
+	if welcome := s.Triggers[events+"/offers_welcome"]; welcome.Pending+welcome.InFlight != 4 || !welcome.Settled.IsZero() || welcome.AtRisk {
 		t.Errorf("welcome: %+v", welcome)
 	}
 	if n := s.Dead[bus.DeadKey{Function: offers, Trigger: "redeem"}]; n != 1 {

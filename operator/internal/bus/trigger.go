@@ -118,7 +118,7 @@ func (l Layout) consumerConfig(s *wiring.Subscription) jetstream.ConsumerConfig 
 		cfg.Metadata = map[string]string{callsKey: strconv.Itoa(s.Concurrency)}
 	}
 	switch {
-	case s.Relays(): // what was there before anybody watched is no change
+	case s.RelaysChanges(): // what was there before anybody watched is no change
 		cfg.DeliverPolicy = jetstream.DeliverNewPolicy
 	case s.Stream != names.Events(s.Function.Namespace) || s.Start.All:
 	case s.Start.Time.IsZero():

@@ -56,7 +56,7 @@ func (p *pass) concludeBindings() {
 
 // planned is what a function needs in NATS.
 type planned struct {
-	streams   *wiring.Snapshot // without triggers: the streams, the function's buckets and stores, the mail relay
+	streams   *wiring.Snapshot // without triggers: the streams, the function's buckets and stores, the relays of mail and retries
 	consumers []*wiring.Subscription
 	relays    map[string]*wiring.Subscription // of changes, by the stream of the bucket or store
 	key       string                          // equal for equal plans
@@ -80,7 +80,7 @@ func plan(wired *wiring.Snapshot, name names.Function) planned {
 				fmt.Fprintf(&key, "%q\n", sub.Schedule.Spec)
 			}
 		case sub.Function != names.Function{Namespace: name.Namespace}:
-		case sub.Relays():
+		case sub.RelaysChanges():
 			out.relays[sub.Stream] = sub
 		default:
 			out.streams.Subscriptions = append(out.streams.Subscriptions, sub)
@@ -199,7 +199,7 @@ func (r *reconciler) retireRelay(ctx context.Context, p *pass, o bus.Orphan) err
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(wired.Subscriptions, func(sub *wiring.Subscription) bool { return sub.Relays() && sub.Stream == o.Stream }) {
+	if slices.ContainsFunc(wired.Subscriptions, func(sub *wiring.Subscription) bool { return sub.RelaysChanges() && sub.Stream == o.Stream }) {
 		r.ledger.retired(o)
 		return nil
 	}

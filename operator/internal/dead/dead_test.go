@@ -107,8 +107,8 @@ func TestTarget(t *testing.T) {
 		to     Trigger
 		want   Target
 	}{
-		"an event":             {buried(t, event(), death("welcome")), Trigger{}, Target{"EV_coop", "offers_welcome", "evretry.coop.offers.welcome.7"}},
-		"an event, elsewhere":  {buried(t, event(), death("welcome")), other, Target{"EV_coop", "new_again", "evretry.coop.new.again.7"}},
+		"an event":             {buried(t, event(), death("welcome")), Trigger{}, Target{"EV_coop", "offers_welcome", "evretry.coop.offers.welcome"}},
+		"an event, elsewhere":  {buried(t, event(), death("welcome")), other, Target{"EV_coop", "new_again", "evretry.coop.new.again"}},
 		"a call":               {buried(t, call(), death("redeem")), Trigger{}, Target{"WORK_coop", "offers_redeem", "work.coop.call.offers.redeem.abc"}},
 		"a call, elsewhere":    {buried(t, call(), death("redeem")), other, Target{"WORK_coop", "new_again", "work.coop.call.new.again.abc"}},
 		"a mail":               {buried(t, mail(), death(names.MailTrigger)), Trigger{}, Target{"WORK_coop", "mail", "work.coop.mail.offers.xyz"}},

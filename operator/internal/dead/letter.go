@@ -143,7 +143,7 @@ func (l Letter) Target(to Trigger) (Target, error) {
 	case l.Kind == Unknown:
 		return Target{}, fmt.Errorf("%w: %q is of a kind that this version does not know", ErrCannotReplay, l.Death.Subject)
 	case l.Kind == Event:
-		return Target{names.Events(f.Namespace), names.Consumer(f.Name, trigger), names.EventRetry(f, trigger, l.Death.Origin)}, nil
+		return Target{names.Events(f.Namespace), names.Consumer(f.Name, trigger), names.EventRetry(f, trigger)}, nil
 	case l.Kind == Call:
 		return Target{names.Work(f.Namespace), names.Consumer(f.Name, trigger), names.Call(f, trigger, l.Call())}, nil
 	case to != (Trigger{}):

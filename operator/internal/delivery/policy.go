@@ -36,6 +36,9 @@ const (
 	// Change: a change of a bucket or an object store on its way to the event log.
 	// It is not called for, but stored, for as long as that takes.
 	Change
+	// DueRetry: the copy of an event that is due again, on its way to the event log.
+	// It is not called for there either, but stored.
+	DueRetry
 )
 
 // Policy is how one trigger's messages are delivered.

@@ -267,7 +267,7 @@ func TestUncalledBatch(t *testing.T) {
 		}
 	})
 	r.publish(someEvents(5)...)
-	eventually(t, "all are put off", func() bool { return r.putOff("EV_shop") == 5 })
+	eventually(t, "all are put off", func() bool { return r.putOff("RETRY_shop") == 5 })
 	close(down)
 	r.settled()
 	if len(r.dead("welcome")) != 0 {

@@ -101,7 +101,8 @@ type Dispatcher struct {
 	cfg      Config
 	memory   memory
 	apart    apart
-	pace     pace
+	calls    pace           // those that are repeated
+	retries  pace           // on their way to the event log
 	draining sync.WaitGroup // workers that end their calls
 
 	mu      sync.Mutex // held while workers start, never while calls end
@@ -119,11 +120,14 @@ type deliverer interface {
 }
 
 func (d *Dispatcher) deliverer(sub *wiring.Subscription) deliverer {
-	room := &d.memory
-	if sub.Relays() { // it has one message at a time, which waits for no function's
+	room, pace := &d.memory, &d.calls
+	switch {
+	case sub.RelaysChanges(): // it has one message at a time, which waits for no function's
 		room = new(memory)
+	case sub.Relays():
+		pace = &d.retries
 	}
-	s := newSteps(&d.cfg, room, &d.apart, &d.pace, sub)
+	s := newSteps(&d.cfg, room, &d.apart, pace, sub)
 	if sub.OrderBy != "" {
 		return newOrdered(s)
 	}

@@ -256,7 +256,7 @@ func TestFailingMessagesStandAside(t *testing.T) {
 		return len(delivered) == healthy
 	})
 	// Each failing one is put off, or about to be.
-	eventually(t, "all failing messages wait", func() bool { return r.putOff("EV_shop") >= failing*9/10 })
+	eventually(t, "all failing messages wait", func() bool { return r.putOff("RETRY_shop") >= failing*9/10 })
 	if dead := r.dead("welcome"); len(dead) != 0 {
 		t.Errorf("%d dead letters", len(dead))
 	}

@@ -14,20 +14,26 @@ import (
 	"github.com/serviceful/serviceful/operator/internal/wiring"
 )
 
-// notes is a meter that writes down what it is told.
+// notes is a meter that writes down what it is told of triggers.
 type notes struct {
 	mu    sync.Mutex
 	begun int
 	ends  []dispatch.Attempt
 }
 
-func (n *notes) Begin(*wiring.Subscription) {
+func (n *notes) Begin(sub *wiring.Subscription) {
+	if sub.Relays() {
+		return
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.begun++
 }
 
-func (n *notes) End(_ *wiring.Subscription, a dispatch.Attempt) {
+func (n *notes) End(sub *wiring.Subscription, a dispatch.Attempt) {
+	if sub.Relays() {
+		return
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.ends = append(n.ends, a)

@@ -2,7 +2,7 @@ package dispatch_test
 
 import (
 	"net/http"
-	"strings"
+	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -86,17 +86,18 @@ func (r *rig) consumer(stream, name string) *jetstream.ConsumerInfo {
 }
 
 // idle reports whether the triggers have nothing left to do: nothing waits, is
-// at work or is put off.
+// at work or is put off. It looks in the order in which messages move on, and what is
+// put off between two looks is found by the second round.
 func (r *rig) idle() bool {
 	r.t.Helper()
-	for range 2 { // one put off may fall due between the looks
-		for _, s := range r.snapshot.Load().Subscriptions {
+	for range 2 {
+		if r.putOff(names.Retries(shop)) > 0 || r.putOff(names.Work(shop)) > 0 {
+			return false
+		}
+		for _, s := range slices.Backward(r.snapshot.Load().Subscriptions) { // the event log's come first there
 			if info := r.consumer(s.Stream, s.Consumer); info.NumPending > 0 || info.NumAckPending > 0 {
 				return false
 			}
-		}
-		if r.putOff(names.Events(shop)) > 0 || r.putOff(names.Work(shop)) > 0 {
-			return false
 		}
 	}
 	return true
@@ -110,7 +111,7 @@ func (r *rig) putOff(stream string) int {
 		r.t.Fatal(err)
 	}
 	prefix := "worksched.>"
-	if strings.HasPrefix(stream, "EV_") {
+	if stream == names.Retries(shop) {
 		prefix = "evsched.>"
 	}
 	info, err := s.Info(r.t.Context(), jetstream.WithSubjectFilter(prefix))

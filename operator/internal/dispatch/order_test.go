@@ -53,8 +53,8 @@ func TestOrderOfFailures(t *testing.T) {
 		defer w.mu.Unlock()
 		return len(w.ended["m1"]) == each && len(w.ended["m2"]) == each && w.calls > 2*each+5
 	})
-	if info := r.consumer("EV_shop", "offers_welcome"); info.NumAckPending != each-1 || r.putOff("EV_shop") != 0 {
-		t.Errorf("%d are held and %d put off", info.NumAckPending, r.putOff("EV_shop"))
+	if info := r.consumer("EV_shop", "offers_welcome"); info.NumAckPending != each-1 || r.putOff("RETRY_shop") != 0 {
+		t.Errorf("%d are held and %d put off", info.NumAckPending, r.putOff("RETRY_shop"))
 	}
 	failing.Store(false)
 	r.settled()

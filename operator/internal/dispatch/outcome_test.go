@@ -230,7 +230,7 @@ func TestLoop(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.store(envelope.Replay(stored, d, body, names.EventRetry(offers, d.Trigger, d.Origin), d.Died))
+	r.store(envelope.Replay(stored, d, body, names.EventRetry(offers, d.Trigger), d.Died))
 	r.settled()
 	if n := len(r.function.calls()); n != 18+17 {
 		t.Errorf("%d calls after the replay", n)

@@ -8,10 +8,10 @@ import (
 )
 
 // paceGap is what lies between the beginnings of two calls that are repeated, of all
-// triggers of a dispatcher.
+// triggers of a dispatcher, and between those of two retries that go to the log.
 const paceGap = time.Millisecond
 
-// pace has repeated calls begin evenly. NATS hands out what has fallen due four
+// pace has what is repeated begin evenly. NATS hands out what has fallen due four
 // times a second, all at once: a good message that comes at such a moment would wait
 // until each of them is called.
 type pace struct {

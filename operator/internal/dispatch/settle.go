@@ -83,8 +83,12 @@ func (j *job) keepsNothing() bool {
 // keep stores what a verdict leaves behind. Doing it twice is doing it once.
 func (w *steps) keep(ctx context.Context, j *job) error {
 	sub, v, now := j.sub, j.verdict, time.Now()
-	if sub.Relays() {
+	switch sub.Policy.Source {
+	case delivery.Change:
 		return w.cfg.Changes.TellChange(ctx, &j.Message)
+	case delivery.DueRetry:
+		_, err := w.cfg.Keeper.Store(ctx, envelope.Return(&j.Message))
+		return err
 	}
 	if err := w.tell(ctx, j, now); err != nil {
 		return err

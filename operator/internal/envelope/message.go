@@ -133,19 +133,29 @@ func Retry(m *Message, target string, p Progress, due time.Time) *Message {
 	if p.Last != (Try{}) {
 		setJSON(h, HeaderLast, Try{p.Last.Status, cut(p.Last.Problem, maxProblem), p.Last.Broken})
 	}
-	out := &Message{Subject: target, Header: h, Body: m.Body, ID: retryID(m, target, p.Tries)}
+	out := &Message{Subject: target, Header: h, Body: m.Body, ID: retryID(m, target, p)}
 	out.PutOff(due)
 	return out
 }
 
-// retryID names the step that puts m off. One that was replayed begins anew, at
-// try 1, and is not the message that was put off before.
-func retryID(m *Message, target string, tries int) string {
-	id := "r/" + target + "/"
+// retryID names the step that has m be on target again. One that was replayed begins
+// anew, at try 1, and is not the message that was put off before.
+func retryID(m *Message, target string, p Progress) string {
+	id := "r/" + target + "/" + p.Origin + "/"
 	if n := m.Replays(); n > 0 {
 		id += strconv.Itoa(n) + "/"
 	}
-	return id + strconv.Itoa(tries)
+	return id + strconv.Itoa(p.Tries)
+}
+
+// Return is the copy of a retry that has fallen due, to be stored in the event log.
+// Storing it twice stores it once.
+func Return(m *Message) *Message {
+	out := &Message{Subject: names.Returned(m.Subject), Header: carried(m.Header), Body: m.Body}
+	if p, err := m.Progress(); err == nil { // else it is dead where it goes
+		out.ID = retryID(m, out.Subject, p)
+	}
+	return out
 }
 
 // PutOff makes of a message that is to be stored a schedule, by which the server
@@ -153,7 +163,7 @@ func retryID(m *Message, target string, tries int) string {
 func (m *Message) PutOff(due time.Time) {
 	m.Header.Set(headerSchedule, "@at "+due.UTC().Format(time.RFC3339Nano))
 	m.Header.Set(headerScheduleTarget, m.Subject)
-	m.Subject = names.Schedule(m.Subject)
+	m.Subject = names.Waiting(m.Subject, m.Header.Get(HeaderOrigin))
 }
 
 // Spare is a copy of a call, to be made at the given time if the call has not

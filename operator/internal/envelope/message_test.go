@@ -100,7 +100,7 @@ func TestProgress(t *testing.T) {
 // said, and carries no header of the server but its own schedule.
 func TestRetry(t *testing.T) {
 	m := storedEvent()
-	target := names.EventRetry(offers, "welcome", "42")
+	target := names.EventDue(offers, "welcome")
 	for tries := 1; tries <= 2; tries++ {
 		before := maps.Clone(m.Header)
 		p, err := m.Progress()
@@ -119,10 +119,13 @@ func TestRetry(t *testing.T) {
 		if at := r.Header.Get(headerSchedule); at != "@at "+due.Format(time.RFC3339Nano) || r.Header.Get(headerScheduleTarget) != target {
 			t.Errorf("its schedule is %q on %q", at, r.Header.Get(headerScheduleTarget))
 		}
-		if r.Subject != "evsched.coop.offers.welcome.42" || r.ID != "r/"+target+"/"+string(rune('0'+tries)) {
+		if r.Subject != "evsched.coop.offers.welcome.42" || r.ID != "r/"+target+"/42/"+string(rune('0'+tries)) {
 			t.Errorf("its subject is %q, its id %q", r.Subject, r.ID)
 		}
-		m = delivered(r, 100)
+		m = delivered(Return(delivered(r, 99)), 100)
+		if m.Subject != names.EventRetry(offers, "welcome") || m.ID == r.ID || len(platform(m.Header)) > 0 {
+			t.Errorf("due, it returns on %q as %q with %v", m.Subject, m.ID, m.Header)
+		}
 		if got, err := m.Progress(); err != nil || got != p {
 			t.Errorf("its progress is %+v, %v, want %+v", got, err, p)
 		}
@@ -149,11 +152,11 @@ func TestRetryOfCall(t *testing.T) {
 func TestRetryID(t *testing.T) {
 	seen := map[string]bool{}
 	for _, m := range []*Message{
-		Retry(storedEvent(), "evretry.coop.offers.welcome.1", Progress{Tries: 1}, now),
-		Retry(storedEvent(), "evretry.coop.offers.welcome.1", Progress{Tries: 2, Attempts: 1}, now),
-		Retry(storedEvent(), "evretry.coop.offers.welcome.2", Progress{Tries: 1}, now),
-		Retry(storedEvent(), "evretry.coop.other.welcome.1", Progress{Tries: 1}, now),
-		Retry(storedEvent(), "evretry.coop.offers.welcome.1", Progress{Tries: 1}, now.Add(1)), // the first step again
+		Retry(storedEvent(), "evdue.coop.offers.welcome", Progress{Origin: "1", Tries: 1}, now),
+		Retry(storedEvent(), "evdue.coop.offers.welcome", Progress{Origin: "1", Tries: 2, Attempts: 1}, now),
+		Retry(storedEvent(), "evdue.coop.offers.welcome", Progress{Origin: "2", Tries: 1}, now),
+		Retry(storedEvent(), "evdue.coop.other.welcome", Progress{Origin: "1", Tries: 1}, now),
+		Retry(storedEvent(), "evdue.coop.offers.welcome", Progress{Origin: "1", Tries: 1}, now.Add(1)), // the first step again
 	} {
 		seen[m.ID] = true
 	}
@@ -186,12 +189,12 @@ func TestHeaderFits(t *testing.T) {
 	}
 	for name, m := range map[string]*Message{"event": evt, "call": call} {
 		largest[name] = m
-		target := names.EventRetry(function, trigger, id)
-		largest[name+", put off"] = Retry(m, target, Progress{10_000, 1_000_000, id, first, first, Try{599, problem, true}}, now)
+		target, due := names.EventRetry(function, trigger), names.EventDue(function, trigger)
+		largest[name+", put off"] = Retry(m, due, Progress{10_000, 1_000_000, id, first, first, Try{599, problem, true}}, now)
 		dead := delivered(Dead(delivered(largest[name+", put off"], 1), function, letter), 1<<63)
 		again := Replay(dead, letter, nil, target, now)
 		largest[name+", dead"], largest[name+", replayed"] = dead, again
-		again = Retry(delivered(again, 1), target, Progress{10_000, 1_000_000, id, first, first, Try{599, problem, true}}, now)
+		again = Retry(delivered(again, 1), due, Progress{10_000, 1_000_000, id, first, first, Try{599, problem, true}}, now)
 		largest[name+", replayed, dead"] = Dead(delivered(again, 1), function, letter)
 	}
 	for name, m := range largest {

@@ -30,7 +30,7 @@ func Replay(letter *Message, d DeadLetter, body []byte, target string, now time.
 // and the message itself, which may be under way still, never take each other's
 // place.
 func Again(m *Message, target, origin string, now time.Time) *Message {
-	return &Message{Subject: target, Header: anew(m.Header, origin, m.Stored, now), Body: m.Body, ID: "h/" + target}
+	return &Message{Subject: target, Header: anew(m.Header, origin, m.Stored, now), Body: m.Body, ID: "h/" + target + "/" + origin}
 }
 
 // anew is the headers of a message that has all its attempts, and hops, before it.

@@ -21,14 +21,14 @@ func replay(t *testing.T, letter *Message, at time.Time) *Message {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return delivered(Replay(letter, d, body, names.EventRetry(offers, "welcome", d.Origin), at), 100)
+	return delivered(Replay(letter, d, body, names.EventRetry(offers, "welcome"), at), 100)
 }
 
 // TestReplay has an event die, be replayed, be put off and die again, three times
 // over: it stays what it was, begins anew each time, and no two steps have one
 // id, or the second would be taken for the first and be lost.
 func TestReplay(t *testing.T) {
-	target := names.EventRetry(offers, "welcome", "42")
+	target := names.EventRetry(offers, "welcome")
 	ids := map[string]bool{}
 	m := storedEvent()
 	for n := range 3 {
@@ -37,7 +37,7 @@ func TestReplay(t *testing.T) {
 			t.Fatalf("after %d replays it has come as far as %+v, %v", n, p, err)
 		}
 		p.Attempts, p.Tries, p.Last = 1, 1, Try{Status: 500, Problem: "it failed"}
-		retry := Retry(m, target, p, now)
+		retry := Retry(m, names.EventDue(offers, "welcome"), p, now)
 		if late, err := delivered(retry, 99).Progress(); err != nil || late != p {
 			t.Errorf("put off, it has come as far as %+v, %v, want %+v", late, err, p)
 		}
@@ -59,7 +59,7 @@ func TestReplay(t *testing.T) {
 				t.Errorf("it carries %v", m.Header)
 			}
 		}
-		for _, id := range []string{retry.ID, Dead(delivered(retry, 99), offers, DeadLetter{Trigger: "welcome", Origin: "42"}).ID, Replay(letter, DeadLetter{Origin: "42"}, nil, target, at).ID} {
+		for _, id := range []string{retry.ID, Return(delivered(retry, 98)).ID, Dead(delivered(retry, 99), offers, DeadLetter{Trigger: "welcome", Origin: "42"}).ID, Replay(letter, DeadLetter{Origin: "42"}, nil, target, at).ID} {
 			if ids[id] {
 				t.Errorf("the id %s names two steps", id)
 			}
@@ -80,13 +80,13 @@ func TestReplayID(t *testing.T) {
 func TestAgain(t *testing.T) {
 	m := storedEvent()
 	before := maps.Clone(m.Header)
-	target := names.EventRetry(offers, "welcome", "42-run")
+	target := names.EventRetry(offers, "welcome")
 	again := Again(m, target, "42-run", now)
 	p, err := delivered(again, 100).Progress()
 	if want := (Progress{Origin: "42-run", First: first, Due: now}); err != nil || p != want {
 		t.Errorf("it has come as far as %+v, %v, want %+v", p, err, want)
 	}
-	if again.Subject != target || again.ID == m.ID || again.Header.Get("ce-id") != "1" || string(again.Body) != "data" || len(platform(again.Header)) > 0 {
+	if again.Subject != target || again.ID == m.ID || again.ID == Again(m, target, "43-run", now).ID || again.Header.Get("ce-id") != "1" || string(again.Body) != "data" || len(platform(again.Header)) > 0 {
 		t.Errorf("it has become %+v", again)
 	}
 	if !maps.EqualFunc(m.Header, before, slices.Equal) {

@@ -2,9 +2,13 @@ package names
 
 import "strings"
 
-// Events is the stream that keeps a namespace's event log for seven days,
-// together with the retries of its event triggers.
+// Events is the stream that keeps a namespace's event log for seven days, and what
+// is delivered to one of its event triggers again.
 func Events(namespace string) string { return "EV_" + namespace }
+
+// Retries is the stream that holds copies of a namespace's events until they are to
+// be delivered to a trigger again.
+func Retries(namespace string) string { return "RETRY_" + namespace }
 
 // Work is the work-queue stream of a namespace: stored calls, mail and the
 // messages of queues.
@@ -66,6 +70,10 @@ func QueueScope(queue string) string { return "_queue_" + queue }
 // MailConsumer is the durable consumer that feeds a namespace's mail relay. No
 // trigger can have this name: a trigger's consumer contains an underscore.
 const MailConsumer = "mail"
+
+// RetriesConsumer is the durable consumer that feeds the relay of a namespace's
+// retries, which brings those that are due to the event log.
+const RetriesConsumer = "retries"
 
 // ChangesConsumer is the durable consumer of a bucket or an object store that
 // feeds the relay of its changes. No trigger can have this name.

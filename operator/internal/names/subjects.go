@@ -21,7 +21,12 @@ func EventFilter(namespace, pattern string) string {
 
 // EventSubjects are all subjects of the stream Events(namespace).
 func EventSubjects(namespace string) []string {
-	return []string{"ev." + namespace + ".>", "evchange." + namespace + ".>", "evretry." + namespace + ".>", "evsched." + namespace + ".>"}
+	return []string{"ev." + namespace + ".>", "evchange." + namespace + ".>", "evretry." + namespace + ".>"}
+}
+
+// RetrySubjects are all subjects of the stream Retries(namespace).
+func RetrySubjects(namespace string) []string {
+	return []string{DueFilter(namespace), "evsched." + namespace + ".>"}
 }
 
 // KeyChanges is where the changes of a bucket's keys are stored as events. keys is
@@ -53,19 +58,28 @@ func ResultSubjects(namespace string) []string {
 	return []string{"res." + namespace + ".>", "idem." + namespace + ".>", "claim." + namespace + ".>"}
 }
 
-// EventRetry is where the copy of an event waits to be delivered again to one
-// trigger; origin is the stream sequence of the event itself.
-func EventRetry(f Function, trigger, origin string) string {
-	return "evretry." + f.Namespace + "." + f.Name + "." + trigger + "." + origin
+// EventRetry is where the event log holds copies of events for one trigger alone:
+// they are delivered to it again.
+func EventRetry(f Function, trigger string) string {
+	return "evretry." + f.Namespace + "." + f.Name + "." + trigger
 }
 
-// EventRetryFilter matches EventRetry for every origin.
-func EventRetryFilter(f Function, trigger string) string { return EventRetry(f, trigger, "*") }
+// EventDue is where the copy of an event that was put off is stored when it is due,
+// on its way to EventRetry.
+func EventDue(f Function, trigger string) string {
+	return "evdue." + f.Namespace + "." + f.Name + "." + trigger
+}
 
-// ParseEventRetry reads a subject made by EventRetry.
-func ParseEventRetry(subject string) (f Function, trigger string, ok bool) {
+// Returned is the EventRetry of an EventDue.
+func Returned(due string) string { return "evretry." + strings.TrimPrefix(due, "evdue.") }
+
+// DueFilter matches every EventDue of a namespace.
+func DueFilter(namespace string) string { return "evdue." + namespace + ".>" }
+
+// ParseEventDue is the inverse of EventDue.
+func ParseEventDue(subject string) (f Function, trigger string, ok bool) {
 	t := strings.Split(subject, ".")
-	if len(t) != 5 || t[0] != "evretry" {
+	if len(t) != 4 || t[0] != "evdue" {
 		return Function{}, "", false
 	}
 	return Function{t[1], t[2]}, t[3], true
@@ -138,10 +152,10 @@ func ParseTick(subject string) (f Function, trigger string, ok bool) {
 	return Function{t[1], t[3]}, t[4], true
 }
 
-// Again is the subject on which a message is delivered to a trigger again, given
-// the one it came on: what was accepted for the trigger alone keeps its place, and
-// an event, which others get as well, has one of its own. origin is what the
-// message was at first.
+// Again is the subject on which a message that is put off is due, given the one it
+// came on: what was accepted for the trigger alone keeps its place, and a copy of an
+// event, which others get as well, has one with those of its trigger. origin is what
+// the message was at first.
 func Again(subject string, f Function, trigger, origin string) string {
 	if _, _, ok := ParseTick(subject); ok {
 		return tickSubject(f, trigger, origin)
@@ -149,28 +163,29 @@ func Again(subject string, f Function, trigger, origin string) string {
 	if strings.HasPrefix(subject, "work.") {
 		return subject
 	}
-	return EventRetry(f, trigger, origin)
+	return EventDue(f, trigger)
 }
 
 // MailboxSubject is where the laptop keeps a mail that was handed over.
 func MailboxSubject(namespace, id string) string { return "mailbox." + namespace + "." + id }
 
-// Schedule is the subject that holds a message until it is due, given the
-// subject it is due on: "evretry." becomes "evsched.", "work." "worksched.".
+// Schedule is the subject of the work stream that holds a message until it is due,
+// given the subject it is due on: "work." becomes "worksched.".
 func Schedule(target string) string {
-	if rest, ok := strings.CutPrefix(target, "evretry."); ok {
-		return "evsched." + rest
-	}
 	return "worksched." + strings.TrimPrefix(target, "work.")
 }
 
-// Schedules matches the subjects of a stream's schedules: of Events(namespace), or
-// of Work(namespace).
-func Schedules(namespace, stream string) string {
-	if stream == Events(namespace) {
-		return "evsched." + namespace + ".>"
+// Schedules matches every Schedule of a namespace.
+func Schedules(namespace string) string { return "worksched." + namespace + ".>" }
+
+// Waiting is the subject that holds a message until it is due on target: Schedule of
+// it, or for the copy of an event "evsched." for "evdue." and its origin, since many
+// are due on one target.
+func Waiting(target, origin string) string {
+	if rest, ok := strings.CutPrefix(target, "evdue."); ok {
+		return "evsched." + rest + "." + origin
 	}
-	return "worksched." + namespace + ".>"
+	return Schedule(target)
 }
 
 // DeadSubject is where a trigger's dead letters are kept.
@@ -234,10 +249,10 @@ func DueOrPutOff(subject string) string {
 	return "*." + rest
 }
 
-// Unschedule is the inverse of Schedule; any other subject stays as it is.
+// Unschedule is the inverse of Waiting; any other subject stays as it is.
 func Unschedule(subject string) string {
 	if rest, ok := strings.CutPrefix(subject, "evsched."); ok {
-		return "evretry." + rest
+		return "evdue." + rest[:max(0, strings.LastIndexByte(rest, '.'))]
 	}
 	if rest, ok := strings.CutPrefix(subject, "worksched."); ok {
 		return "work." + rest

@@ -16,13 +16,15 @@ func TestSubjects(t *testing.T) {
 		"filter of a type":    {EventFilter("coop", "offers.offer"), "ev.coop.offers.offer"},
 		"filter of a prefix":  {EventFilter("coop", "offers.*"), "ev.coop.offers.>"},
 		"filter of all":       {EventFilter("coop", "*"), "ev.coop.>"},
-		"retry":               {EventRetry(offers, "welcome", "42"), "evretry.coop.offers.welcome.42"},
-		"retries":             {EventRetryFilter(offers, "welcome"), "evretry.coop.offers.welcome.*"},
-		"scheduled retry":     {Schedule(EventRetry(offers, "welcome", "42")), "evsched.coop.offers.welcome.42"},
+		"retry":               {EventRetry(offers, "welcome"), "evretry.coop.offers.welcome"},
+		"retry that is due":   {EventDue(offers, "welcome"), "evdue.coop.offers.welcome"},
+		"retry, returned":     {Returned(EventDue(offers, "welcome")), EventRetry(offers, "welcome")},
+		"scheduled retry":     {Waiting(EventDue(offers, "welcome"), "42"), "evsched.coop.offers.welcome.42"},
 		"call":                {Call(offers, "redeem", "id"), "work.coop.call.offers.redeem.id"},
 		"calls":               {CallFilter(offers, "redeem"), "work.coop.call.offers.redeem.*"},
 		"a call of any":       {AnyCall("coop", "id"), "work.coop.call.*.*.id"},
 		"scheduled call":      {Schedule(Call(offers, "redeem", "id")), "worksched.coop.call.offers.redeem.id"},
+		"a call that waits":   {Waiting(Call(offers, "redeem", "id"), "id"), "worksched.coop.call.offers.redeem.id"},
 		"mail":                {Mail(offers, "id"), "work.coop.mail.offers.id"},
 		"mails":               {MailFilter("coop"), "work.coop.mail.>"},
 		"queue's message":     {QueueMessage("coop", "resize", "id"), "work.coop.queue.resize.id"},
@@ -45,6 +47,7 @@ func TestSubjects(t *testing.T) {
 		"claim":               {Claim(offers, "welcome"), "claim.coop.offers.welcome"},
 		"idempotency":         {Idempotency(offers, "redeem", "hash"), "idem.coop.offers.redeem.hash"},
 		"stream of events":    {Events("coop"), "EV_coop"},
+		"stream of retries":   {Retries("coop"), "RETRY_coop"},
 		"stream of work":      {Work("coop"), "WORK_coop"},
 		"stream of the dead":  {Dead("coop"), "DEAD_coop"},
 		"stream of results":   {Results("coop"), "RES_coop"},
@@ -76,7 +79,7 @@ func TestParseWork(t *testing.T) {
 		"mail":        {Mail(offers, "id"), WorkItem{Function: offers, ID: "id"}, true},
 		"queue":       {QueueMessage("coop", "resize", "id"), WorkItem{Function: Function{Namespace: "coop"}, Queue: "resize", ID: "id"}, true},
 		"event":       {EventSubject("coop", "a.b.c.d"), WorkItem{}, false},
-		"retry":       {EventRetry(offers, "welcome", "42"), WorkItem{}, false},
+		"retry":       {EventRetry(offers, "welcome"), WorkItem{}, false},
 		"scheduled":   {Schedule(Call(offers, "redeem", "id")), WorkItem{}, false},
 		"too short":   {"work.coop.call.offers.redeem", WorkItem{}, false},
 		"too long":    {"work.coop.mail.offers.id.more", WorkItem{}, false},
@@ -128,11 +131,11 @@ func TestRandomNames(t *testing.T) {
 		f, trigger, id := Function{label(r), label(r)}, label(r), fmt.Sprint(r.Uint64())
 		other := Function{f.Namespace + "x", f.Name}
 		ns, typ := f.Namespace, label(r)+"._-"+strings.ToUpper(label(r))
-		call, mail, retry, queued := Call(f, trigger, id), Mail(f, id), EventRetry(f, trigger, id), QueueMessage(ns, f.Name, id)
-		streams := slices.Concat(EventSubjects(ns), WorkSubjects(ns), ResultSubjects(ns), EventSubjects(other.Namespace),
-			WorkSubjects(other.Namespace), ObjectSubjects(ns, f.Name), ObjectSubjects(other.Namespace, f.Name), []string{"mailbox." + ns + ".>", "dead." + ns + ".>"})
+		call, mail, retry, due, queued := Call(f, trigger, id), Mail(f, id), EventRetry(f, trigger), EventDue(f, trigger), QueueMessage(ns, f.Name, id)
+		streams := slices.Concat(EventSubjects(ns), RetrySubjects(ns), WorkSubjects(ns), ResultSubjects(ns), EventSubjects(other.Namespace),
+			RetrySubjects(other.Namespace), WorkSubjects(other.Namespace), ObjectSubjects(ns, f.Name), ObjectSubjects(other.Namespace, f.Name), []string{"mailbox." + ns + ".>", "dead." + ns + ".>"})
 		for _, s := range []string{
-			EventSubject(ns, typ), retry, call, mail, queued, Schedule(retry), Schedule(call), Schedule(mail), Schedule(queued),
+			EventSubject(ns, typ), retry, due, call, mail, queued, Waiting(due, id), Schedule(call), Schedule(mail), Schedule(queued),
 			ObjectChunks(ns, f.Name, id), ObjectInfo(ns, f.Name, label(r)),
 			MailboxSubject(ns, id), DeadSubject(f, trigger), Result(ns, id), Idempotency(f, trigger, id),
 		} {
@@ -141,22 +144,25 @@ func TestRandomNames(t *testing.T) {
 			}
 		}
 		filters := []string{
-			CallFilter(other, trigger), MailFilter(other.Namespace), EventRetryFilter(other, trigger), EventFilter(other.Namespace, "*"),
-			CallFilter(f, trigger), AnyCall(ns, id), MailFilter(ns), EventRetryFilter(f, trigger), EventFilter(ns, typ),
-			QueueFilter(ns, f.Name), QueueFilter(other.Namespace, f.Name), QueueFilter(ns, f.Name+"x"),
+			CallFilter(other, trigger), MailFilter(other.Namespace), EventRetry(other, trigger), EventFilter(other.Namespace, "*"),
+			CallFilter(f, trigger), AnyCall(ns, id), MailFilter(ns), EventRetry(f, trigger), EventFilter(ns, typ),
+			QueueFilter(ns, f.Name), QueueFilter(other.Namespace, f.Name), QueueFilter(ns, f.Name+"x"), DueFilter(ns), DueFilter(other.Namespace),
 		}
-		for s, want := range map[string][]string{call: filters[4:6], mail: filters[6:7], retry: filters[7:8], EventSubject(ns, typ): filters[8:9], queued: filters[9:10]} {
+		for s, want := range map[string][]string{call: filters[4:6], mail: filters[6:7], retry: filters[7:8], EventSubject(ns, typ): filters[8:9], queued: filters[9:10], due: filters[12:13]} {
 			if got := selecting(filters, s); !slices.Equal(got, want) {
 				t.Errorf("%q is selected by %q, want %q", s, got, want)
 			}
 		}
-		for _, s := range []string{call, mail, retry, queued} {
-			if got := Unschedule(Schedule(s)); got != s || Unschedule(s) != s {
+		for _, s := range []string{call, mail, due, queued} {
+			if got := Unschedule(Waiting(s, id)); got != s || Unschedule(s) != s {
 				t.Errorf("%q came back from its schedule as %q", s, got)
 			}
 		}
 		if item, ok := ParseWork(call); !ok || item != (WorkItem{Function: f, Trigger: trigger, ID: id}) {
 			t.Errorf("%q came back as %v", call, item)
+		}
+		if g, trg, ok := ParseEventDue(due); !ok || g != f || trg != trigger || Returned(due) != retry {
+			t.Errorf("%q came back as %v, %q, and returns as %q", due, g, trg, Returned(due))
 		}
 		if item, ok := ParseWork(queued); !ok || item != (WorkItem{Function: Function{Namespace: ns}, Queue: f.Name, ID: id}) {
 			t.Errorf("%q came back as %v", queued, item)
@@ -196,9 +202,9 @@ func selecting(filters []string, subject string) (out []string) {
 // get as well have one of its own, however often it is put off.
 func TestAgain(t *testing.T) {
 	tests := map[string]struct{ subject, want string }{
-		"event":           {EventSubject("coop", "offers.made"), "evretry.coop.offers.welcome.7"},
-		"change of a key": {KeyChanges("coop", "offers", "a.b"), "evretry.coop.offers.welcome.7"},
-		"change of one":   {ObjectChange("coop", "files", "a.csv"), "evretry.coop.offers.welcome.7"},
+		"event":           {EventSubject("coop", "offers.made"), EventDue(offers, "welcome")},
+		"change of a key": {KeyChanges("coop", "offers", "a.b"), EventDue(offers, "welcome")},
+		"change of one":   {ObjectChange("coop", "files", "a.csv"), EventDue(offers, "welcome")},
 		"call":            {Call(offers, "welcome", "id"), Call(offers, "welcome", "id")},
 		"mail":            {Mail(offers, "id"), Mail(offers, "id")},
 		"queue's message": {QueueMessage("coop", "resize", "id"), QueueMessage("coop", "resize", "id")},
@@ -210,8 +216,8 @@ func TestAgain(t *testing.T) {
 			if got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
-			if twice := Again(got, offers, "welcome", "7"); twice != got || Unschedule(Schedule(got)) != got {
-				t.Errorf("put off again it is on %q, and from its schedule on %q", twice, Unschedule(Schedule(got)))
+			if twice := Again(got, offers, "welcome", "7"); twice != got || Unschedule(Waiting(got, "7")) != got {
+				t.Errorf("put off again it is on %q, and from its schedule on %q", twice, Unschedule(Waiting(got, "7")))
 			}
 		})
 	}

@@ -32,15 +32,17 @@ func TestChanges(t *testing.T) {
 		t.Fatal(s.Problems)
 	}
 	want := map[string][]string{
-		"EV_coop/a_all":           {"evchange.coop.key.offers.>", "evretry.coop.a.all.*"},
-		"EV_coop/a_some":          {"evchange.coop.key.offers.allocation.>", "evretry.coop.a.some.*"},
-		"EV_coop/a_csv":           {"evchange.coop.object.files.*", "evretry.coop.a.csv.*"},
-		"EV_coop/b_one":           {"evchange.coop.key.offers.a.*", "evretry.coop.b.one.*"},
-		"EV_coop/b_paused":        {"evchange.coop.object.files.*", "evretry.coop.b.paused.*"},
-		"EV_other/c_all":          {"evchange.other.key.offers.>", "evretry.other.c.all.*"},
+		"EV_coop/a_all":           {"evchange.coop.key.offers.>", "evretry.coop.a.all"},
+		"EV_coop/a_some":          {"evchange.coop.key.offers.allocation.>", "evretry.coop.a.some"},
+		"EV_coop/a_csv":           {"evchange.coop.object.files.*", "evretry.coop.a.csv"},
+		"EV_coop/b_one":           {"evchange.coop.key.offers.a.*", "evretry.coop.b.one"},
+		"EV_coop/b_paused":        {"evchange.coop.object.files.*", "evretry.coop.b.paused"},
+		"EV_other/c_all":          {"evchange.other.key.offers.>", "evretry.other.c.all"},
 		"KV_coop_offers/changes":  {"$KV.coop_offers.>"},
 		"KV_other_offers/changes": {"$KV.other_offers.>"},
 		"OBJ_coop_files/changes":  {"$O.coop_files.M.*"},
+		"RETRY_coop/retries":      {"evdue.coop.>"},
+		"RETRY_other/retries":     {"evdue.other.>"},
 	}
 	got := map[string]*Subscription{}
 	for _, sub := range withoutMail(s) {
@@ -48,7 +50,7 @@ func TestChanges(t *testing.T) {
 		if !slices.Equal(sub.Filters, want[sub.Key()]) {
 			t.Errorf("%s hears %q, want %q", sub.Key(), sub.Filters, want[sub.Key()])
 		}
-		if sub.Relays() != (sub.Function.Name == "") || sub.Relays() && (sub.Concurrency != 1 || sub.Policy.Source != delivery.Change) {
+		if sub.Relays() != (sub.Function.Name == "") || sub.RelaysChanges() && (sub.Concurrency != 1 || sub.Policy.Source != delivery.Change) {
 			t.Errorf("%s: %+v", sub.Key(), sub)
 		}
 	}

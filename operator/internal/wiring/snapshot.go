@@ -71,8 +71,9 @@ type Route struct {
 	Timeout  time.Duration
 }
 
-// Subscription is an asynchronous trigger, or a relay of a namespace, of its mail
-// or of the changes of a bucket or store: what one durable consumer feeds.
+// Subscription is an asynchronous trigger, or a relay of a namespace, of its mail,
+// of its retries or of the changes of a bucket or store: what one durable consumer
+// feeds.
 type Subscription struct {
 	Function    names.Function // its Name is "" for a relay
 	Trigger     string
@@ -85,7 +86,7 @@ type Subscription struct {
 	Path        string             // where an event is POSTed
 	Stream      string
 	Consumer    string
-	Filters     []string // subjects: the source's and the retries'
+	Filters     []string // subjects: the source's, and of the event log those for it alone
 	Concurrency int      // calls in flight over all dispatchers; InFlight says how many messages
 	OrderBy     string   // the attribute whose equal values are called in order; "": no order
 	Batch       Batch
@@ -104,9 +105,15 @@ type Start struct {
 	Time time.Time // with what was stored then or later
 }
 
-// Relays reports whether the subscription is the relay of a bucket's or a store's
-// changes.
-func (s *Subscription) Relays() bool { return s.Policy.Source == delivery.Change }
+// Relays reports whether the subscription is a relay to the event log, of changes or
+// of retries.
+func (s *Subscription) Relays() bool {
+	return s.RelaysChanges() || s.Policy.Source == delivery.DueRetry
+}
+
+// RelaysChanges reports whether the subscription is the relay of a bucket's or a
+// store's changes.
+func (s *Subscription) RelaysChanges() bool { return s.Policy.Source == delivery.Change }
 
 // Watched is the stream of the bucket or store whose changes a trigger hears of; ""
 // for another subscription.

@@ -81,7 +81,8 @@ func (c *compiler) event(fn *v1alpha1.Function, f names.Function, i int) {
 // hear subscribes a trigger to subjects of the event log.
 func (c *compiler) hear(fn *v1alpha1.Function, f names.Function, i int, subjects ...string) *Subscription {
 	t := &fn.Spec.Triggers[i]
-	s := c.subscribe(fn, t, delivery.Event, names.Events(f.Namespace), append(subjects, names.EventRetryFilter(f, t.Name))...)
+	s := c.subscribe(fn, t, delivery.Event, names.Events(f.Namespace), append(subjects, names.EventRetry(f, t.Name))...)
+	c.retries(f.Namespace)
 	var err error
 	if s.Start, err = start(t); err != nil {
 		c.problem(fn, i, "delivery.startFrom", v1alpha1.ReasonInvalidStart, "it starts with what is new: startFrom %q: %v", *t.Delivery.StartFrom, err)

@@ -27,8 +27,8 @@ func TestSubscriptions(t *testing.T) {
 	f := fn("coop/offers", 1, asyncHTTP("redeem", "POST /r"), posted, onEvent("all", "*"), syncHTTP("list", "GET /l"))
 	s := Compile([]v1alpha1.Function{f}, laptop)
 	want := []Subscription{
-		{Trigger: "all", Types: []string{"*"}, Path: "/", Stream: "EV_coop", Consumer: "offers_all", Filters: []string{"ev.coop.>", "evretry.coop.offers.all.*"}},
-		{Trigger: "welcome", Types: []string{"member.joined", "offers.*"}, Path: "/events/joined", Stream: "EV_coop", Consumer: "offers_welcome", Filters: []string{"ev.coop.member.joined", "ev.coop.offers.>", "evretry.coop.offers.welcome.*"}},
+		{Trigger: "all", Types: []string{"*"}, Path: "/", Stream: "EV_coop", Consumer: "offers_all", Filters: []string{"ev.coop.>", "evretry.coop.offers.all"}},
+		{Trigger: "welcome", Types: []string{"member.joined", "offers.*"}, Path: "/events/joined", Stream: "EV_coop", Consumer: "offers_welcome", Filters: []string{"ev.coop.member.joined", "ev.coop.offers.>", "evretry.coop.offers.welcome"}},
 		{Trigger: "redeem", Stream: "WORK_coop", Consumer: "offers_redeem", Filters: []string{"work.coop.call.offers.redeem.*"}},
 	}
 	triggers := withoutMail(s)
