@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 )
 
 const retries = "delivery: {retry: 2, backoffDelay: PT0.25S}"
@@ -98,8 +99,20 @@ func callFails(c *C) {
 }
 
 func callDies(c *C) {
-	c.on("c5", func(*request) answer { return answer{Status: 503, Body: "busy"} })
-	v := c.awaitState(c.accepted("POST", "/async/c5", ""), "dead")
+	held, tries := make(chan struct{}), atomic.Int32{}
+	c.on("c5", func(*request) answer {
+		if tries.Add(1) == 2 {
+			<-held
+		}
+		return answer{Status: 503, Body: "busy"}
+	})
+	location := c.accepted("POST", "/async/c5", "")
+	c.await("c5", 2)
+	if v := c.awaitState(location, "running"); v.Attempts != 1 || v.Reason != "" || !strings.Contains(v.Message, "503") {
+		c.Errorf("called again it is said %+v", v)
+	}
+	close(held)
+	v := c.awaitState(location, "dead")
 	if v.Attempts != 3 || v.Reason != "RetriesUsedUp" || v.Message == "" || v.Response == nil || v.Response.Status != 503 || v.Response.Body != "busy" {
 		c.Errorf("it is said %+v", v)
 	}

@@ -15,7 +15,7 @@ import (
 // Call is what is known of a stored call.
 type Call struct {
 	Item    names.WorkItem
-	Result  envelope.Result   // its State is Queued or Running while it has not ended
+	Result  envelope.Result   // while it has not ended, its State is Queued or Running, its Message why it was put off
 	Body    []byte            // of the last answer
 	message *envelope.Message // in the work stream, while it has not ended
 }
@@ -73,7 +73,7 @@ func (b *Bus) waiting(ctx context.Context, m *envelope.Message) (Call, error) {
 	if err != nil {
 		return Call{}, err
 	}
-	c := Call{Item: item, Result: envelope.Result{State: envelope.Queued, Attempts: p.Attempts}, message: m}
+	c := Call{Item: item, Result: envelope.Result{State: envelope.Queued, Attempts: p.Attempts, Message: p.Last.Problem}, message: m}
 	started := m.IsSpare()
 	switch {
 	case started:

@@ -79,13 +79,13 @@ func TestCallLives(t *testing.T) {
 	d := f.take("order")
 	f.eventually("it is running", func() bool { return f.call(id).State == envelope.Running })
 	f.wantProblem(f.cancel(id), 409, "call-started")
-	retry := envelope.Retry(&d.Message, d.Subject, envelope.Progress{Attempts: 1, Tries: 1, Origin: id, First: d.Stored}, time.Now().Add(time.Hour))
+	retry := envelope.Retry(&d.Message, d.Subject, envelope.Progress{Attempts: 1, Tries: 1, Origin: id, First: d.Stored, Last: envelope.Try{Status: 500, Problem: "it answered 500"}}, time.Now().Add(time.Hour))
 	if _, err := f.bus.Store(t.Context(), retry); err != nil {
 		t.Fatal(err)
 	}
 	d.Ack()
 	f.eventually("it waits for its second attempt", func() bool {
-		return reflect.DeepEqual(f.call(id), callView{ID: id, State: envelope.Queued, Attempts: 1})
+		return reflect.DeepEqual(f.call(id), callView{ID: id, State: envelope.Queued, Attempts: 1, Message: "it answered 500"})
 	})
 }
 
