@@ -20,7 +20,7 @@ const (
 	system      = "serviceful-system"
 )
 
-// TestCluster tests every clause on the cluster that hack/contract or hack/e2e has
+// TestCluster tests every clause on the cluster that hack/contract has
 // installed Serviceful on.
 func TestCluster(t *testing.T) {
 	if os.Getenv("CONTRACT_STUB") == "" {
