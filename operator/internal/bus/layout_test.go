@@ -80,7 +80,7 @@ func TestConsumers(t *testing.T) {
 	}{
 		"event":   {"EV_shop", "offers_welcome", []string{"ev.shop.a.b", "ev.shop.c.>", "evretry.shop.offers.welcome"}, 200, jetstream.DeliverNewPolicy},
 		"call":    {"WORK_shop", "offers_redeem", []string{"work.shop.call.offers.redeem.*"}, 5, jetstream.DeliverAllPolicy},
-		"retries": {"RETRY_shop", "retries", []string{"evdue.shop.>"}, 512, jetstream.DeliverAllPolicy},
+		"retries": {"RETRY_shop", "retries", []string{"evdue.shop.>"}, 16, jetstream.DeliverAllPolicy},
 		"mail":    {"WORK_shop", "mail", []string{"work.shop.mail.>"}, 8, jetstream.DeliverAllPolicy},
 	}
 	for name, want := range tests {

@@ -99,7 +99,9 @@ func (j *job) putOff() envelope.Progress {
 // be read, is too old or does not pass the filters is at its end here.
 func (w *steps) prepare(calling context.Context, j *job) bool {
 	if j.sub.Relays() { // what it leaves behind is in the event log
-		w.pace.wait(calling, &w.paced, j.sub.Concurrency/2)
+		if j.sub.Policy.Source == delivery.DueRetry {
+			w.pace.turn(calling, spread(j.Behind))
+		}
 		j.outcome.Called, j.progress = true, envelope.Progress{Origin: strconv.FormatUint(j.Sequence, 10), First: j.Stored}
 		w.settle(calling, j)
 		j.took = time.Since(j.taken)

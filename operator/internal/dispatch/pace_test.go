@@ -56,6 +56,18 @@ func TestPace(t *testing.T) {
 	}
 }
 
+// TestSpread has few that wait begin a gap apart, and many within the time in which
+// as many may come.
+func TestSpread(t *testing.T) {
+	for waiting, want := range map[uint64]time.Duration{
+		0: paceGap, 249: paceGap, 499: paceGap / 2, 9_999: 25 * time.Microsecond, 1 << 40: 0,
+	} {
+		if got := spread(waiting); got != want {
+			t.Errorf("where %d wait they begin %v apart, want %v", waiting, got, want)
+		}
+	}
+}
+
 func hundred() map[time.Duration]int {
 	m := map[time.Duration]int{}
 	for n := range 100 {

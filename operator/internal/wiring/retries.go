@@ -6,10 +6,9 @@ import (
 )
 
 // retriesAtOnce is how many retries of a namespace are on their way to the event log
-// at once. A dispatcher lets half of them wait for their turn (dispatch/pace.go), a
-// millisecond apart: so those that are due in a quarter of a second, at whose end NATS
-// hands them out, are spread over as long.
-const retriesAtOnce = 512
+// at once: few, since handing them out is work of the same moment, and enough to wait
+// for servers that agree on what they store.
+const retriesAtOnce = 16
 
 // retries adds the relay of a namespace's retries, once.
 func (c *compiler) retries(namespace string) {

@@ -31,7 +31,7 @@ func TestSubscriptions(t *testing.T) {
 		{Trigger: "welcome", Types: []string{"member.joined", "offers.*"}, Path: "/events/joined", Stream: "EV_coop", Consumer: "offers_welcome", Filters: []string{"ev.coop.member.joined", "ev.coop.offers.>", "evretry.coop.offers.welcome"}},
 		{Trigger: "redeem", Stream: "WORK_coop", Consumer: "offers_redeem", Filters: []string{"work.coop.call.offers.redeem.*"}},
 	}
-	triggers := withoutMail(s)
+	triggers := triggersOf(s)
 	if len(triggers) != len(want) {
 		t.Fatalf("got %d subscriptions, want %d", len(triggers), len(want))
 	}
@@ -75,7 +75,7 @@ func TestQueueTaken(t *testing.T) {
 		slices.Reverse(functions) // their order does not matter
 		s := Compile(functions, laptop)
 		var keys []string
-		for _, sub := range withoutMail(s) {
+		for _, sub := range triggersOf(s) {
 			keys = append(keys, sub.Key())
 		}
 		if want := []string{"WORK_coop/new_others", "WORK_coop/old_jobs", "WORK_shop/other_jobs"}; !slices.Equal(keys, want) {
@@ -99,13 +99,33 @@ func TestQueueTaken(t *testing.T) {
 	}
 }
 
-func withoutMail(s *Snapshot) (out []*Subscription) {
+func triggersOf(s *Snapshot) (out []*Subscription) {
 	for _, sub := range s.Subscriptions {
-		if sub.Policy.Source != delivery.Mail {
+		if sub.Function.Name != "" {
 			out = append(out, sub)
 		}
 	}
 	return out
+}
+
+// TestRetries has one relay of retries for each namespace that hears its event log.
+func TestRetries(t *testing.T) {
+	s := Compile([]v1alpha1.Function{
+		fn("coop/a", 1, onEvent("x", "a.b"), onEvent("y", "a.b")), fn("coop/b", 2, onKeys("z", "offers", "")), fn("other/c", 3, asyncHTTP("h", "POST /h")),
+	}, laptop)
+	var got []string
+	for _, sub := range s.Subscriptions {
+		if sub.Policy.Source != delivery.DueRetry {
+			continue
+		}
+		got = append(got, sub.Key())
+		if !sub.Relays() || sub.RelaysChanges() || !slices.Equal(sub.Filters, []string{"evdue.coop.>"}) || sub.Function != namesFunction("coop", "") || sub.Paused {
+			t.Errorf("%+v", sub)
+		}
+	}
+	if !slices.Equal(got, []string{"RETRY_coop/retries"}) {
+		t.Errorf("the relays are %q", got)
+	}
 }
 
 // TestMailRelay has one relay for each namespace, also where no Function may
@@ -186,7 +206,7 @@ func TestInvalidFilter(t *testing.T) {
 	if len(s.Problems) != 1 || s.Problems[0].Reason != v1alpha1.ReasonInvalidFilter || !strings.HasPrefix(s.Problems[0].String(), "function coop/f, trigger bad: its events wait until its filters are mended: filter 1: ") {
 		t.Errorf("got the problems %v", s.Problems)
 	}
-	triggers := withoutMail(s)
+	triggers := triggersOf(s)
 	if len(triggers) != 2 || !triggers[0].Held || triggers[1].Held || answer(s, "GET localhost/x") != "coop/f h" {
 		t.Fatalf("the bad one is not held, or the other triggers do not work: %v", triggers)
 	}
