@@ -78,8 +78,8 @@ const ownErrors = "\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: cl
 func unreadable(answer []byte) *Problem {
 	line, text, ok := strings.Cut(string(answer), ownErrors)
 	version, status, _ := strings.Cut(line[:min(len(line), len("HTTP/1.1 400"))], " ")
-	code, err := strconv.Atoi(status)
-	if !ok || version != "HTTP/1.1" || err != nil {
+	code, _ := strconv.Atoi(status) // 0: there is none
+	if !ok || version != "HTTP/1.1" || code == 0 {
 		return nil
 	}
 	if code == http.StatusRequestHeaderFieldsTooLarge {
