@@ -72,7 +72,8 @@ func QueueScope(queue string) string { return "_queue_" + queue }
 const MailConsumer = "mail"
 
 // RetriesConsumer is the durable consumer that feeds the relay of a namespace's
-// retries, which brings those that are due to the event log.
+// retries, which brings those that are due to the event log. No trigger can have
+// this name.
 const RetriesConsumer = "retries"
 
 // ChangesConsumer is the durable consumer of a bucket or an object store that

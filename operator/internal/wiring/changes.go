@@ -14,9 +14,9 @@ import (
 func (c *compiler) keyValue(fn *v1alpha1.Function, f names.Function, i int) {
 	source := fn.Spec.Triggers[i].KeyValue
 	c.hear(fn, f, i, names.KeyChanges(f.Namespace, source.Bucket, cmp.Or(source.Keys, ">"))).Bucket = source.Bucket
-	c.relay(&Subscription{
-		Function: names.Function{Namespace: f.Namespace}, Trigger: names.BucketPath(source.Bucket), Bucket: source.Bucket,
-		Stream: names.BucketStream(f.Namespace, source.Bucket), Filters: []string{names.Key(f.Namespace, source.Bucket, ">")},
+	c.relay(f.Namespace, names.BucketStream(f.Namespace, source.Bucket), func(s *Subscription) {
+		s.Trigger, s.Bucket, s.Filters = names.BucketPath(source.Bucket), source.Bucket, []string{names.Key(f.Namespace, source.Bucket, ">")}
+		s.ofChanges()
 	})
 }
 
@@ -28,19 +28,14 @@ func (c *compiler) object(fn *v1alpha1.Function, f names.Function, i int) {
 	if source.Keys != "" {
 		s.Match = filter.Subject(source.Keys)
 	}
-	c.relay(&Subscription{
-		Function: names.Function{Namespace: f.Namespace}, Trigger: names.StorePath(source.Store), Store: source.Store,
-		Stream: names.StoreStream(f.Namespace, source.Store), Filters: []string{names.ObjectInfoFilter(f.Namespace, source.Store)},
+	c.relay(f.Namespace, names.StoreStream(f.Namespace, source.Store), func(s *Subscription) {
+		s.Trigger, s.Store, s.Filters = names.StorePath(source.Store), source.Store, []string{names.ObjectInfoFilter(f.Namespace, source.Store)}
+		s.ofChanges()
 	})
 }
 
-// relay adds the relay of a bucket's or a store's changes, once. It takes one
-// change at a time, over all dispatchers: so they are in the log in their order.
-func (c *compiler) relay(s *Subscription) {
-	if c.watched[s.Stream] {
-		return
-	}
-	c.watched[s.Stream] = true
+// ofChanges makes the subscription a relay of changes. It takes one change at a time,
+// over all dispatchers: so they are in the log in their order.
+func (s *Subscription) ofChanges() {
 	s.Consumer, s.Concurrency, s.Policy = names.ChangesConsumer, 1, delivery.Policy{Source: delivery.Change}
-	c.out.Subscriptions = append(c.out.Subscriptions, s)
 }

@@ -33,7 +33,7 @@ func (h Hosts) of(namespace string) string {
 // matter.
 func Compile(functions []v1alpha1.Function, hosts Hosts) *Snapshot {
 	c := &compiler{
-		hosts: hosts, owners: map[string]string{}, living: make(map[names.Function]bool, len(functions)), mailed: map[string]bool{}, retried: map[string]bool{}, watched: map[string]bool{}, queues: map[names.Queue]*Subscription{}, tables: map[string]*route.Builder[*Route]{}, every: &route.Builder[*Route]{},
+		hosts: hosts, owners: map[string]string{}, living: make(map[names.Function]bool, len(functions)), relayed: map[string]bool{}, queues: map[names.Queue]*Subscription{}, tables: map[string]*route.Builder[*Route]{}, every: &route.Builder[*Route]{},
 		out: &Snapshot{Functions: make(map[names.Function]*Function, len(functions)), routes: map[string]*route.Table[*Route]{}},
 	}
 	living := byAge(functions)
@@ -76,9 +76,7 @@ type compiler struct {
 	hosts   Hosts
 	owners  map[string]string // host -> namespace
 	living  map[names.Function]bool
-	mailed  map[string]bool // namespaces that have a mail relay
-	retried map[string]bool // namespaces that have a relay of retries
-	watched map[string]bool // streams of buckets and stores that have a relay
+	relayed map[string]bool // streams that have a relay
 	queues  map[names.Queue]*Subscription
 	tables  map[string]*route.Builder[*Route]
 	every   *route.Builder[*Route]

@@ -10,17 +10,10 @@ import (
 // for servers that agree on what they store.
 const retriesAtOnce = 16
 
-// retries adds the relay of a namespace's retries, once.
+// retries adds the relay of a namespace's retries.
 func (c *compiler) retries(namespace string) {
-	if c.retried[namespace] {
-		return
-	}
-	c.retried[namespace] = true
-	c.out.Subscriptions = append(c.out.Subscriptions, &Subscription{
-		Function: names.Function{Namespace: namespace}, Trigger: names.RetriesConsumer,
-		Stream: names.Retries(namespace), Consumer: names.RetriesConsumer,
-		Filters:     []string{names.DueFilter(namespace)},
-		Concurrency: retriesAtOnce,
-		Policy:      delivery.Policy{Source: delivery.DueRetry},
+	c.relay(namespace, names.Retries(namespace), func(s *Subscription) {
+		s.Trigger, s.Consumer, s.Filters = names.RetriesConsumer, names.RetriesConsumer, []string{names.DueFilter(namespace)}
+		s.Concurrency, s.Policy = retriesAtOnce, delivery.Policy{Source: delivery.DueRetry}
 	})
 }

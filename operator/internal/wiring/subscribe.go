@@ -27,17 +27,22 @@ var mailPolicy = delivery.Policy{
 // mailConcurrency is how many mails of a namespace are on their way at once.
 const mailConcurrency = 8
 
-func (c *compiler) mail(namespace string) {
-	if c.mailed[namespace] {
+// relay has a stream be relayed, if it is not yet: as is says, which fills in all but
+// the stream and the namespace.
+func (c *compiler) relay(namespace, stream string, is func(*Subscription)) {
+	if c.relayed[stream] {
 		return
 	}
-	c.mailed[namespace] = true
-	c.out.Subscriptions = append(c.out.Subscriptions, &Subscription{
-		Function: names.Function{Namespace: namespace}, Trigger: names.MailConsumer,
-		Stream: names.Work(namespace), Consumer: names.MailConsumer,
-		Filters:     []string{names.MailFilter(namespace)},
-		Concurrency: mailConcurrency,
-		Policy:      mailPolicy,
+	c.relayed[stream] = true
+	s := &Subscription{Function: names.Function{Namespace: namespace}, Stream: stream}
+	is(s)
+	c.out.Subscriptions = append(c.out.Subscriptions, s)
+}
+
+func (c *compiler) mail(namespace string) {
+	c.relay(namespace, names.Work(namespace), func(s *Subscription) {
+		s.Trigger, s.Consumer, s.Filters = names.MailConsumer, names.MailConsumer, []string{names.MailFilter(namespace)}
+		s.Concurrency, s.Policy = mailConcurrency, mailPolicy
 	})
 }
 
