@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -35,8 +37,10 @@ type chaosProgram struct {
 	kills         atomic.Int32
 	functionKills atomic.Int32
 
-	mu      sync.Mutex // guards command, and is held while the program is down
+	mu      sync.Mutex // guards command and ended, and is held while the program is down
 	command *exec.Cmd
+	ended   chan struct{} // closed when the command has ended
+	broken  atomic.Bool   // it could not be started again
 }
 
 func startChaos(t *testing.T, args ...string) *chaosProgram {
@@ -50,7 +54,9 @@ func startChaos(t *testing.T, args ...string) *chaosProgram {
 		t.Fatalf("building the program: %v\n%s", err, out)
 	}
 	p.args = append([]string{"dev", "--no-watch", "--data", p.data, "--listen", p.public, "--services", p.services}, args...)
-	p.start(t)
+	if err := p.start(); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -69,31 +75,46 @@ func startChaos(t *testing.T, args ...string) *chaosProgram {
 func (p *chaosProgram) log() string { return filepath.Join(p.data, "test.log") }
 
 // start starts the program and waits until it is ready.
-func (p *chaosProgram) start(t *testing.T) {
-	t.Helper()
+func (p *chaosProgram) start() error {
 	log, err := os.OpenFile(p.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	defer log.Close()
-	p.command = exec.Command(p.binary, p.args...)
-	p.command.Stdout, p.command.Stderr = log, log
-	if err := p.command.Start(); err != nil {
-		t.Fatal(err)
+	command, ended := exec.Command(p.binary, p.args...), make(chan struct{})
+	command.Stdout, command.Stderr = log, log
+	if err := command.Start(); err != nil {
+		return err
 	}
-	deadline := time.Now().Add(3 * time.Minute)
+	p.command, p.ended = command, ended
+	go func() {
+		_ = command.Wait()
+		close(ended)
+	}()
+	deadline := time.After(3 * time.Minute)
 	for p.callServices(http.MethodGet, "/readyz", nil) != http.StatusOK {
-		if time.Now().After(deadline) {
-			t.Fatal("the program is not ready")
+		select {
+		case <-ended:
+			return fmt.Errorf("the program ended with %d before it was ready", command.ProcessState.ExitCode())
+		case <-deadline:
+			return errors.New("the program is not ready")
+		case <-time.After(20 * time.Millisecond):
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
+	return nil
 }
 
 func (p *chaosProgram) end(signal syscall.Signal) {
 	_ = p.command.Process.Signal(signal)
-	_ = p.command.Wait()
+	<-p.ended
 	p.command = nil
+}
+
+// deadline returns what reports that a phase which begins now is to end without
+// success: its time is over, or the program does not run any more.
+func (p *chaosProgram) deadline() (over func() bool) {
+	end := time.Now().Add(chaosDeadline)
+	return func() bool { return p.broken.Load() || time.Now().After(end) }
 }
 
 // stop stops the program cleanly.
@@ -109,7 +130,8 @@ func (p *chaosProgram) stop(t *testing.T) {
 }
 
 // killAtRandom kills functions, every now and then the program, until the
-// returned function is called. The program is running then.
+// returned function is called, which ends the test if the program did not come
+// back. Otherwise it is running then.
 func (p *chaosProgram) killAtRandom(t *testing.T) (stop func()) {
 	done := make(chan struct{})
 	var wg sync.WaitGroup
@@ -128,14 +150,21 @@ func (p *chaosProgram) killAtRandom(t *testing.T) (stop func()) {
 			p.mu.Lock()
 			p.end(syscall.SIGKILL)
 			p.kills.Add(1)
-			p.start(t)
+			err := p.start()
 			p.mu.Unlock()
+			if err != nil {
+				p.broken.Store(true)
+				t.Errorf("after kill %d: %v", p.kills.Load(), err)
+				return
+			}
 			nextProgram = time.Now().Add(time.Duration(1000+rand.IntN(4000)) * time.Millisecond)
 		}
 	})
 	return func() {
 		close(done)
-		wg.Wait()
+		if wg.Wait(); p.broken.Load() {
+			t.FailNow()
+		}
 	}
 }
 

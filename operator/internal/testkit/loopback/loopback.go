@@ -2,9 +2,13 @@
 package loopback
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
+	"path/filepath"
 	"strconv"
+	"syscall"
 	"testing"
 )
 
@@ -15,16 +19,40 @@ const (
 	ports     = 8_000
 )
 
-// Address is one on this machine that nobody listens on: "127.0.0.1:port".
+// Address is one on this machine that nobody listens on: "127.0.0.1:port". It is
+// the test's until it ends, also while nobody listens there: no other test gets
+// it, and no other process that runs tests.
 func Address(tb testing.TB) string {
 	tb.Helper()
+	dir := filepath.Join(os.TempDir(), fmt.Sprintf("serviceful-test-ports-%d", os.Getuid()))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		tb.Fatal(err)
+	}
 	for range 100 {
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(firstPort+rand.IntN(ports)))
-		if l, err := net.Listen("tcp", address); err == nil {
-			_ = l.Close()
+		port := strconv.Itoa(firstPort + rand.IntN(ports))
+		lock, err := os.OpenFile(filepath.Join(dir, port), os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if address := net.JoinHostPort("127.0.0.1", port); locked(lock) && free(address) {
+			tb.Cleanup(func() { _ = lock.Close() }) // which gives it back
 			return address
 		}
+		_ = lock.Close()
 	}
 	tb.Fatal("no free address")
 	return ""
+}
+
+// locked locks the file for this opening of it alone, unless another has it.
+func locked(file *os.File) bool {
+	return syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil
+}
+
+func free(address string) bool {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return false
+	}
+	return l.Close() == nil
 }
