@@ -172,6 +172,8 @@ func callOnce(c *C) {
 		c.send(other[0], other[1], other[2], "Idempotency-Key: k").problem(422, "idempotency-key-reused")
 	}
 	c.awaitState(c.accepted("POST", "/async/c9?x", "body", "Idempotency-Key: l"), "succeeded")
+	c.send("POST", "/async/c9?x", "body", "Idempotency-Key: ").problem(400, "malformed-idempotency-key")
+	c.send("POST", "/async/c9?x", "body", "Idempotency-Key: k", "Idempotency-Key: l").problem(400, "malformed-idempotency-key")
 	if n := len(c.got("c9")); n != 2 {
 		c.Errorf("two keys were %d calls", n)
 	}

@@ -21,6 +21,7 @@ triggers:
 		{"T1", "no call of a service without the token: 401", tokenNeeded},
 		{"T2", "the token says which function calls: 403", tokenIsAFunction},
 		{"T3", "every error is a problem (RFC 9457)", problems},
+		{"T4", "what is encoded is refused: 415", encodingRefused},
 	},
 }
 
@@ -51,6 +52,14 @@ func tokenIsAFunction(c *C) {
 		c.serviceOf("outsider", o).problem(403, "not-bound")
 	}
 	c.serviceOf("outsider", order{Method: "POST", Sink: true, Body: []byte(structured("doors.out", "1")), Headers: pairs([]string{contentJSON})}).problem(403, "not-in-emits")
+}
+
+func encodingRefused(c *C) {
+	const gzipped = "Content-Encoding: gzip"
+	c.service("PUT", "/v1/buckets/doors/keys/t4", "x", gzipped).problem(415, "content-encoding")
+	c.service("GET", "/v1/buckets/doors/keys/t4", "").want(404)
+	c.serviceOf(c.function, order{Method: "POST", Sink: true, Body: []byte(structured("doors.out", "t4")), Headers: pairs([]string{contentJSON, gzipped})}).problem(415, "content-encoding")
+	c.service("PUT", "/v1/buckets/doors/keys/t4", "x", "Content-Encoding: identity", "Content-Type: application/gzip").want(204)
 }
 
 func problems(c *C) {

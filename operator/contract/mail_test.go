@@ -51,6 +51,7 @@ func mailOnce(c *C) {
 	first := send("m2-first-", "k").want(202)
 	send("m2-first-", "k").want(202, first.body)
 	send("m2-other-", "k").problem(422, "idempotency-key-reused")
+	send("m2-other-", "").problem(400, "malformed-idempotency-key")
 	send("m2-last-", "l").want(202)
 	c.eventually("the last is handed over", func() bool { return len(c.sent("m2-last-"+c.ns())) == 1 && len(c.sent("m2-first-"+c.ns())) > 0 })
 	if n := len(c.sent("m2-first-" + c.ns())); n != 1 {

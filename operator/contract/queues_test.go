@@ -78,6 +78,7 @@ func queueOnce(c *C) {
 	}
 	c.service("POST", "/v1/queues/q3/messages", "other", "Idempotency-Key: k").problem(422, "idempotency-key-reused")
 	c.service("POST", "/v1/queues/q3/messages", "one", "Idempotency-Key: k", "Serviceful-Delay: 1s").problem(422, "idempotency-key-reused")
+	c.service("POST", "/v1/queues/q3/messages", "one", "Idempotency-Key: ").problem(400, "malformed-idempotency-key")
 	other := c.enqueue("q3", "one", "Idempotency-Key: l")
 	want := []string{first, other}
 	slices.Sort(want)

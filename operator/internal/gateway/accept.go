@@ -16,6 +16,10 @@ import (
 
 // accept stores an asynchronous request, and only then answers 202.
 func (d *Door) accept(w http.ResponseWriter, r *http.Request, rt *wiring.Route, params map[string]string) (status int, err error) {
+	key, err := serve.IdempotencyKey(r.Header)
+	if err != nil {
+		return 0, err
+	}
 	body, err := serve.ReadBody(w, r, d.cfg.AsyncBody, d.cfg.Stall)
 	if err != nil {
 		return 0, err
@@ -32,7 +36,7 @@ func (d *Door) accept(w http.ResponseWriter, r *http.Request, rt *wiring.Route, 
 		return 0, serve.NewProblem(http.StatusRequestHeaderFieldsTooLarge, "headers-too-large",
 			"the request's line and headers take %d bytes as they are stored, more than %d", size, envelope.MaxRequestHeader)
 	}
-	if key := r.Header.Get("Idempotency-Key"); key != "" {
+	if key != "" {
 		same := bytes.Join([][]byte{[]byte(r.Method), []byte(req.Target), body}, []byte{'\n'})
 		id, err = d.cfg.Inbox.StoreOnce(ctx, bus.Key{Function: rt.Function, Scope: rt.Trigger, Value: key, Request: same}, id, call)
 	} else {

@@ -186,7 +186,8 @@ func TestIdempotencyKey(t *testing.T) {
 		"another key":          {"POST /orders/7?a=b HTTP/1.1\nIdempotency-Key: KEY", "body", false, 0},
 		"a key that is odd":    {"POST /orders/7?a=b HTTP/1.1\nIdempotency-Key: a.b > \xff*" + strings.Repeat("a", 5000), "body", false, 0},
 		"no key":               {"POST /orders/7?a=b HTTP/1.1", "body", false, 0},
-		"an empty key":         {"POST /orders/7?a=b HTTP/1.1\nIdempotency-Key:", "body", false, 0},
+		"an empty key":         {"POST /orders/7?a=b HTTP/1.1\nIdempotency-Key:", "body", false, 400},
+		"two keys":             {"POST /orders/7?a=b HTTP/1.1\nIdempotency-Key: key\nIdempotency-Key: key", "body", false, 400},
 		"another trigger":      {"POST /later/7?a=b HTTP/1.1\nIdempotency-Key: key", "other", false, 0},
 		"another body":         {"POST /orders/7?a=b HTTP/1.1\nIdempotency-Key: key", "other", false, 422},
 		"no body":              {"POST /orders/7?a=b HTTP/1.1\nIdempotency-Key: key", "", false, 422},
@@ -201,7 +202,7 @@ func TestIdempotencyKey(t *testing.T) {
 			f := f.with(t)
 			r := f.send(test.head, test.body)
 			if test.status != 0 {
-				f.wantProblem(r, test.status, "idempotency-key-reused")
+				f.wantProblem(r, test.status, map[int]string{400: "malformed-idempotency-key", 422: "idempotency-key-reused"}[test.status])
 			} else if id := f.accepted(r); (id == first) != test.same {
 				t.Errorf("id %s, the first request's was %s", id, first)
 			}

@@ -18,9 +18,13 @@ type sending struct {
 }
 
 // accept stores a message, once for its Idempotency-Key, and answers with its id.
-func (d *Door) accept(w http.ResponseWriter, r *http.Request, c caller, s sending) (err error) {
+func (d *Door) accept(w http.ResponseWriter, r *http.Request, c caller, s sending) error {
+	value, err := serve.IdempotencyKey(r.Header)
+	if err != nil {
+		return err
+	}
 	id := strings.ToLower(rand.Text())
-	if value := r.Header.Get(HeaderIdempotencyKey); value != "" {
+	if value != "" {
 		key := bus.Key{Function: c.Name, Scope: s.scope, Value: value, Request: s.same()}
 		id, err = d.cfg.Outbox.StoreOnce(r.Context(), key, id, s.message)
 	} else {

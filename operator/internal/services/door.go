@@ -179,6 +179,10 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request, path string) error 
 		c.params[p.Name] = value
 	}
 	if _, calls := c.params["path"]; !calls {
+		if coding := r.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+			return serve.NewProblem(http.StatusUnsupportedMediaType, "content-encoding",
+				"the body is encoded as %s, which is not kept: send it as it is, or give it the media type of what it is", coding)
+		}
 		r = r.WithContext(context.WithoutCancel(r.Context())) // what has begun is not cut in half when the function is killed
 	}
 	return h(w, r, c)

@@ -11,9 +11,6 @@ import (
 	"github.com/serviceful/serviceful/operator/internal/serve"
 )
 
-// HeaderIdempotencyKey makes a repeated request the same request.
-const HeaderIdempotencyKey = "Idempotency-Key"
-
 // sendMail stores a mail for the relay: POST /v1/mail.
 func (d *Door) sendMail(w http.ResponseWriter, r *http.Request, c caller) error {
 	if !c.Mail {
