@@ -248,6 +248,10 @@ func dryReplay(cmd *cobra.Command, b *bus.Bus, letters []brief, to dead.Trigger)
 		}
 	}
 	sorts, n := count(letters, sort)
+	replayed := "replayed"
+	if to != (dead.Trigger{}) {
+		replayed += " to " + to.String()
+	}
 	t := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "NAMESPACE\tTRIGGER\tKIND\tLETTERS\tWOULD BE")
 	for _, k := range sorts {
@@ -255,7 +259,7 @@ func dryReplay(cmd *cobra.Command, b *bus.Bus, letters []brief, to dead.Trigger)
 		if err == nil {
 			err = b.CheckReplay(cmd.Context(), l, to)
 		}
-		would := "replayed"
+		would := replayed
 		switch {
 		case refused(err):
 			would = "refused: " + refusal(k, to, err)
