@@ -13,6 +13,7 @@ import (
 // that publishes events. A call of doomed always fails.
 const (
 	workerRest = `
+timeout: 60s
 scale: {min: 1, max: 1, concurrency: 16}
 triggers:
 - name: work

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -52,9 +53,17 @@ func TestRollOut(t *testing.T) {
 	l := newLoad(s)
 	l.messages()
 	l.requests()
+	long := make(chan string)
+	go func() { // it lasts for longer than a pod of the gateway is given by Kubernetes' default
+		a, err := s.call("POST", "/version?after=45s", "")
+		long <- fmt.Sprint(a.status, " ", a.body, " ", err)
+	}()
 	for _, part := range []string{"gateway", "dispatcher", "operator"} {
 		l.goesOn(r)
 		s.restart(part)
+	}
+	if got := <-long; got != "200 1 <nil>" {
+		t.Errorf("a call under way while the gateway was replaced: %s", got)
 	}
 	l.goesOn(r)
 	if n := l.delivered(r); n > 0 {

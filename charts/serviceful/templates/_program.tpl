@@ -35,7 +35,7 @@ spec:
     spec:
       serviceAccountName: {{ $object }}
       enableServiceLinks: false
-      terminationGracePeriodSeconds: 60
+      terminationGracePeriodSeconds: {{ $values.graceSeconds | default 30 | add 30 }}
       securityContext:
         runAsNonRoot: true
         runAsUser: 65532

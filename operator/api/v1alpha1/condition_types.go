@@ -78,7 +78,8 @@ const (
 	// of the time that the event log keeps it.
 	ReasonEventsAtRisk = "EventsAtRisk"
 
-	// ReasonServiceUnavailable is used when a bound service cannot be set up.
+	// ReasonServiceUnavailable is used while a bound service cannot be set up: NATS
+	// is not there, or refuses. It is tried again.
 	ReasonServiceUnavailable = "ServiceUnavailable"
 	// ReasonFunctionNotFound is used when a bound function does not exist.
 	ReasonFunctionNotFound = "FunctionNotFound"

@@ -45,6 +45,6 @@ $KUBECONFIG.`,
 	f.Int64Var(&o.maxBody, "max-body", gateway.DefaultSyncBody, "largest body of a synchronous request, in bytes")
 	f.Int64Var(&o.maxAsync, "max-async-body", gateway.DefaultAsyncBody, "largest body of an asynchronous request, an event, a mail or a value, in bytes")
 	f.DurationVar(&o.drainDelay, "drain-delay", 5*time.Second, "how long requests are still taken after SIGTERM, until nobody sends any here")
-	f.DurationVar(&o.grace, "grace", 30*time.Second, "how long requests under way get to end after that")
+	f.DurationVar(&o.grace, "grace", 15*time.Minute, "how long requests under way get to end after that: a start (5m) and the longest timeout of a function, where Knative allows no more than its default (10m)")
 	return cmd
 }

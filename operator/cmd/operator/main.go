@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
-	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
@@ -60,10 +59,6 @@ $KUBECONFIG.`,
 // more often costs it little.
 const gcPercent = 50
 
-// connectTimeout bounds the wait for NATS at the start; then whoever started the
-// program is told, and starts it again.
-const connectTimeout = time.Minute
-
 // run is the operator's life, until ctx ends. Then, in this order: 1 the manager
 // takes up no more Functions and lets those at work end, 2 it gives up the lease,
 // so that another operator acts at once, 3 the connection to NATS is closed.
@@ -88,9 +83,7 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 
-	connecting, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	nc, err := bus.Connect(connecting, bus.ConnectConfig{URL: o.nats, Credentials: o.credentials, Name: "serviceful-operator", Logger: log})
+	nc, err := bus.Connect(ctx, bus.ConnectConfig{URL: o.nats, Credentials: o.credentials, Name: "serviceful-operator", Logger: log})
 	if err != nil {
 		return err
 	}

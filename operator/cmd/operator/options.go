@@ -31,11 +31,11 @@ type options struct {
 }
 
 func (o *options) flags(f *pflag.FlagSet) {
-	f.StringVar(&o.nats, "nats", "nats://nats:4222", "URL of NATS; several are separated by commas")
+	f.StringVar(&o.nats, "nats", "nats://serviceful-nats:4222", "URL of NATS; several are separated by commas")
 	f.StringVar(&o.credentials, "nats-credentials", "", "file of NATS user credentials or of an nkey seed")
 	f.IntVar(&o.replicas, "nats-replicas", 1, "servers of NATS that keep each stream: 1, 3 or 5")
-	f.StringVar(&o.domain, "domain", "localhost", "a namespace's routes answer on <namespace>.<domain>; the same as the gateway's")
-	f.StringVar(&o.servicesURL, "services-url", "http://services.serviceful-system", "URL of the services door, as functions reach it")
+	f.StringVar(&o.domain, "domain", "serviceful.local", "a namespace's routes answer on <namespace>.<domain>; the same as the gateway's")
+	f.StringVar(&o.servicesURL, "services-url", "http://serviceful-services.serviceful-system", "URL of the services door, as functions reach it")
 	f.DurationVar(&o.maxTimeout, "max-timeout", 10*time.Minute, "longest request that Knative allows, start included: max-revision-timeout-seconds of its config-defaults")
 	f.BoolVar(&o.elect, "leader-elect", false, "act only while holding the lease serviceful-operator")
 	f.StringVar(&o.namespace, "namespace", "", "namespace of the lease (default: the pod's own)")

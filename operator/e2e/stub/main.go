@@ -74,7 +74,15 @@ func (s *stub) record(r *http.Request, id string) error {
 	return nil
 }
 
-func (s *stub) answerVersion(w http.ResponseWriter, _ *http.Request) error {
+// answerVersion answers at once, or after the duration that the query names.
+func (s *stub) answerVersion(w http.ResponseWriter, r *http.Request) error {
+	if after := r.URL.Query().Get("after"); after != "" {
+		pause, err := time.ParseDuration(after)
+		if err != nil {
+			return serviceful.NewProblem(http.StatusBadRequest, "%v", err)
+		}
+		time.Sleep(pause)
+	}
 	_, err := io.WriteString(w, s.version)
 	return err
 }

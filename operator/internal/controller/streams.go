@@ -136,7 +136,7 @@ func (r *reconciler) lay(ctx context.Context, p *pass, wanted planned) error {
 // then it is the data plane that says so, call by call.
 func unavailable(p *pass) {
 	if !isTrue(p.fn, v1alpha1.ConditionBindingsReady) {
-		set(p.fn, v1alpha1.ConditionBindingsReady, metav1.ConditionFalse, v1alpha1.ReasonServiceUnavailable, "%v", p.unlaid)
+		set(p.fn, v1alpha1.ConditionBindingsReady, metav1.ConditionUnknown, v1alpha1.ReasonServiceUnavailable, "%v", p.unlaid)
 	}
 }
 

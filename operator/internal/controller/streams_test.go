@@ -222,7 +222,7 @@ func TestWithoutNATS(t *testing.T) {
 	fn := w.create("offers", offers)
 	w.knative(fn, corev1.ConditionTrue, "", "") // it runs all the same
 	w.condition(fn, v1alpha1.ConditionServiceReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
-	w.condition(fn, v1alpha1.ConditionBindingsReady, metav1.ConditionFalse, v1alpha1.ReasonServiceUnavailable)
+	w.condition(fn, v1alpha1.ConditionBindingsReady, metav1.ConditionUnknown, v1alpha1.ReasonServiceUnavailable)
 	w.condition(fn, v1alpha1.ConditionTriggersReady, metav1.ConditionUnknown, v1alpha1.ReasonReconciling)
 	if s := fn.Status.Triggers; !s[0].Ready || s[1].Ready || s[2].Ready {
 		t.Errorf("triggers: %+v", s)

@@ -66,7 +66,7 @@ func scaling(s *v1alpha1.Scale) map[string]string {
 	if s.Idle != nil {
 		idle = s.Idle.Duration
 	}
-	return map[string]string{
+	annotations := map[string]string{
 		// Knative's own autoscaler, whatever the cluster's default: no other goes to
 		// zero.
 		autoscaling.ClassAnnotationKey:    autoscaling.KPA,
@@ -86,7 +86,17 @@ func scaling(s *v1alpha1.Scale) map[string]string {
 		// burst waits in one place instead of at instances that are full.
 		autoscaling.TargetBurstCapacityKey:                     "-1",
 		serving.QueueSidecarMemoryResourceRequestAnnotationKey: queueProxyMemory,
+		// How full instances are when there is to be one more: in percent of their
+		// concurrency, and Knative's own default, whatever the cluster's is.
+		autoscaling.TargetUtilizationPercentageKey: "70",
 	}
+	switch *concurrency(s) {
+	case 0: // without a limit there is nothing to take a part of; this is Knative's default
+		annotations[autoscaling.TargetAnnotationKey] = "100"
+	case 1: // 0.7 calls would have one long call start a second instance
+		annotations[autoscaling.TargetUtilizationPercentageKey] = "100"
+	}
+	return annotations
 }
 
 func number(n *int32, unset int32) string {
@@ -102,7 +112,7 @@ func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.
 func revision(fn *v1alpha1.Function, s Settings) servingv1.RevisionSpec {
 	timeout, never, noLinks := requestTimeout(fn, s), int64(0), false
 	return servingv1.RevisionSpec{
-		// What one instance gets at once; it is also what the autoscaler aims at.
+		// What one instance gets at once; scaling says how much of it the autoscaler aims at.
 		ContainerConcurrency: concurrency(fn.Spec.Scale),
 		// The doors and the dispatcher keep the function's own timeout; Knative's
 		// only has to be no shorter, for the answer's first byte and its last.

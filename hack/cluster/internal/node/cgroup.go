@@ -1,7 +1,9 @@
 package node
 
 import (
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -17,8 +19,11 @@ const (
 )
 
 // cgroup is above every process of the cluster, so that all can be found when
-// nothing else is known of them any more. It is called as the state folder is.
-func (n Node) cgroup() string { return "/" + filepath.Base(n.State) }
+// nothing else is known of them any more. Its name is the state folder's alone.
+func (n Node) cgroup() string {
+	sum := sha256.Sum256([]byte(n.State))
+	return fmt.Sprintf("/serviceful-cluster-%x", sum[:6])
+}
 
 // podCgroup is where the kubelet puts pods.
 func (n Node) podCgroup() string { return n.cgroup() + "/pods" }

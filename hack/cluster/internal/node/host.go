@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,9 @@ import (
 const (
 	kubeletFolder = "/var/lib/kubelet"
 	cniFolder     = "/var/lib/cni"
+
+	// marker is a file that says of a state folder that it is a cluster's.
+	marker = ".serviceful-cluster"
 
 	// patience is how long the node may take for one step before `up` gives up.
 	patience = 3 * time.Minute
@@ -55,8 +59,6 @@ func (n Node) AwaitAPI(ctx context.Context) error {
 	return nil
 }
 
-// startInit starts this program as the first process of new namespaces, lays
-// the link to it and then lets it go on.
 // namespaces are those that are the node's own.
 const namespaces = syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS
 
@@ -67,6 +69,8 @@ func CheckNamespaces(ctx context.Context) error {
 	return cmd.Run()
 }
 
+// startInit starts this program as the first process of new namespaces, lays
+// the link to it and then lets it go on.
 func (n Node) startInit(self string) error {
 	log, err := os.OpenFile(n.logFile("node"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -142,6 +146,9 @@ func (n Node) Socket() string { return filepath.Join(n.Root(), containerdSocket)
 // Stop ends every process of a cluster, and takes away what it made; also of one
 // that was killed half-way. Logs stay in the state folder until the next start.
 func (n Node) Stop(ctx context.Context) error {
+	if err := n.claim(); err != nil {
+		return err
+	}
 	if pid := n.Pid(); pid != 0 { // takes all with it, and at once
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
@@ -159,7 +166,27 @@ func (n Node) Stop(ctx context.Context) error {
 	if !waitFor(ctx, time.Minute, func() bool { return n.removeCgroups() == nil }) {
 		return n.removeCgroups()
 	}
+	for _, folder := range []string{kubeletFolder, cniFolder} {
+		_ = os.Remove(folder) // one that is not empty is another's
+	}
 	return n.removeState()
+}
+
+// claim makes the state folder a cluster's. It refuses one that holds anything and
+// was none before: all that is in it goes with the cluster.
+func (n Node) claim() error {
+	entries, err := os.ReadDir(n.State)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	ours := slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == marker })
+	if len(entries) > 0 && !ours {
+		return fmt.Errorf("%s is not empty, and was not made for a cluster (it has no file %s): name another folder by SERVICEFUL_CLUSTER_DIR, or empty it", n.State, marker)
+	}
+	if err := os.MkdirAll(n.State, 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(n.in(marker), nil, 0o644)
 }
 
 func (n Node) removeState() error {
@@ -171,7 +198,7 @@ func (n Node) removeState() error {
 		return err
 	}
 	for _, e := range entries {
-		if e.Name() == "logs" {
+		if e.Name() == "logs" || e.Name() == marker {
 			continue
 		}
 		if err := os.RemoveAll(n.in(e.Name())); err != nil {
