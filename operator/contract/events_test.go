@@ -119,6 +119,7 @@ func eventOnce(c *C) {
 	}
 	c.publish("events.e5", "one", "Ce-Own: other") // source and id are what tells events apart
 	c.service("POST", "/v1/events", "other", "Ce-Specversion: 1.0", "Ce-Type: events.e5.other", "Ce-Source: /events.e5", "Ce-Id: one", "Content-Type: text/plain").want(http.StatusAccepted)
+	c.publish("events.e5", "%6Fne") // as another client may spell it
 	c.publish("events.e5", "two")
 	c.await("e5", 2)
 	c.only("e5", "one", "two")
@@ -143,6 +144,7 @@ func eventMalformed(c *C) {
 		"an empty batch":    {"[]", contentBatch},
 		"twice in a batch":  {"[" + structured("events.e7", "1") + "," + structured("events.e7", "1") + "]", contentBatch},
 		"bad one of two":    {"[" + structured("events.e7", "1") + `,{"id": "2"}]`, contentBatch},
+		"control character": {"", "Ce-Specversion: 1.0", "Ce-Type: events.e7", "Ce-Source: /a", "Ce-Id: 1", "Ce-Subject: a%0Ab"},
 		"a long type":       {"", "Ce-Specversion: 1.0", "Ce-Type: events." + strings.Repeat("x", 200), "Ce-Source: /a", "Ce-Id: 1"},
 		"attribute's name":  {strings.Replace(structured("events.e7", "1"), "number", "Num_ber", 1), contentJSON},
 		"attribute's value": {strings.Replace(structured("events.e7", "1"), ": 7", ": 7.5", 1), contentJSON},

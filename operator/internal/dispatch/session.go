@@ -154,14 +154,15 @@ func (s *session) arrive(d *bus.Delivered) {
 	s.advance()
 }
 
-// value is that of the attribute that the trigger is ordered by. What the filters
+// value is that of the attribute that the trigger is ordered by, however it is
+// spelled. What the filters
 // do not let pass is not called, and waits for nothing.
 func (s *session) value(d *bus.Delivered) string {
 	sub := s.o.sub.Load()
 	if sub.Match != nil && !sub.Match(event.FromStored(d.Header, d.Body)) {
 		return ""
 	}
-	return strings.Clone(d.Header.Get(event.HeaderName(sub.OrderBy)))
+	return strings.Clone(event.Decode(d.Header.Get(event.HeaderName(sub.OrderBy))))
 }
 
 // goOn begins what may be called.

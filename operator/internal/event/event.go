@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/cloudevents/sdk-go/v2/binding/spec"
 
@@ -147,7 +148,11 @@ func validValue(a Attribute) error {
 			return invalid("attribute %q holds a character that a header cannot carry there; what is not ASCII is percent-encoded UTF-8, such as %%C3%%BC", a.Name)
 		}
 	}
-	if strings.TrimSpace(Decode(a.Value)) == "" && defined(a.Name) {
+	decoded := Decode(a.Value)
+	if !utf8.ValidString(decoded) || strings.ContainsFunc(decoded, forbidden) {
+		return invalid("attribute %q holds a control character, or what is no UTF-8: %q", a.Name, decoded)
+	}
+	if strings.TrimSpace(decoded) == "" && defined(a.Name) {
 		return invalid("attribute %q is empty", a.Name)
 	}
 	switch a.Name {
@@ -164,11 +169,17 @@ func validValue(a Attribute) error {
 			return invalid("dataschema %q is not an absolute URI", a.Value)
 		}
 	case "datacontenttype":
-		if _, _, err := mime.ParseMediaType(a.Value); err != nil {
-			return invalid("datacontenttype %q: %v", a.Value, err)
+		if _, _, err := mime.ParseMediaType(a.Value); err != nil || !strings.Contains(a.Value, "/") {
+			return invalid("datacontenttype %q is not a media type such as application/json", a.Value)
 		}
 	}
 	return nil
+}
+
+// forbidden are the characters that no attribute may have (CloudEvents 1.0, "Type
+// System"): control characters and noncharacters.
+func forbidden(c rune) bool {
+	return c < ' ' || c >= 0x7f && c <= 0x9f || c >= 0xfdd0 && c <= 0xfdef || c&0xfffe == 0xfffe
 }
 
 // validURI checks a URI as the header spells it, which is all that many clients

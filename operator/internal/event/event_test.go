@@ -45,6 +45,9 @@ func TestKey(t *testing.T) {
 	if first, second := key("/a", "1"), key("/a", "1"); first != second || len(first) != 32 {
 		t.Errorf("the keys of one event are %q and %q", first, second)
 	}
+	if key("/a", "1/ü") != key("%2Fa", "1%2f%C3%bc") {
+		t.Error("two spellings of one event have two keys")
+	}
 	seen := map[string]bool{key("/a", "1"): true, key("/a", "2"): true, key("/b", "1"): true, key("/a1", ""): true, key("", "/a1"): true}
 	if len(seen) != 5 {
 		t.Errorf("five events have %d keys", len(seen))

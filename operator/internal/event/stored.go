@@ -62,11 +62,11 @@ func FromStored(header map[string][]string, data []byte) *Event {
 }
 
 // Key is a short name for the pair of source and id, by which CloudEvents tells
-// events apart: 16 bytes of its hash, in hexadecimal.
+// events apart, however a header spells them: 16 bytes of its hash, in hexadecimal.
 func (e *Event) Key() string {
 	h := sha256.New()
-	h.Write([]byte(e.Source()))
+	h.Write([]byte(Decode(e.Source())))
 	h.Write([]byte{0})
-	h.Write([]byte(e.ID()))
+	h.Write([]byte(Decode(e.ID())))
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }

@@ -72,8 +72,8 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	if v == "" {
 		return 0
 	}
-	if s, err := strconv.Atoi(v); err == nil && s >= 0 {
-		return time.Duration(min(s, 24*3600)) * time.Second
+	if s, err := strconv.ParseUint(v, 10, 64); err == nil || errors.Is(err, strconv.ErrRange) {
+		return time.Duration(min(s, 24*3600)) * time.Second // out of range it is the largest number
 	}
 	if t, err := http.ParseTime(v); err == nil {
 		return max(0, t.Sub(now))

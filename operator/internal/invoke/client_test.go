@@ -138,7 +138,7 @@ func TestClosedWithoutAWord(t *testing.T) {
 func TestRetryAfter(t *testing.T) {
 	now := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 	tests := map[string]time.Duration{
-		"": 0, "0": 0, "7": 7 * time.Second, "-7": 0, "7s": 0, "1.5": 0, "99999999": 24 * time.Hour, "99999999999999999999": 0,
+		"": 0, "0": 0, "7": 7 * time.Second, "-7": 0, "7s": 0, "1.5": 0, "99999999": 24 * time.Hour, "99999999999999999999": 24 * time.Hour,
 		"Tue, 01 Jan 2030 00:01:00 GMT": time.Minute, "Mon, 31 Dec 2029 00:00:00 GMT": 0, "soon": 0,
 	}
 	for value, want := range tests {

@@ -97,11 +97,10 @@ func (d *Door) listKeys(w http.ResponseWriter, r *http.Request, c caller) error 
 	if err := c.mayUse(bucketBinding, c.Buckets, name, false); err != nil {
 		return err
 	}
-	limit, after, err := pageOf(r.URL.Query())
+	limit, after, prefix, err := pageOf(r)
 	if err != nil {
 		return err
 	}
-	prefix := r.URL.Query().Get("prefix")
 	if prefix != "" && !names.ValidKey(strings.TrimSuffix(prefix, ".")) {
 		return serve.NewProblem(http.StatusBadRequest, "malformed-key", "prefix %q: %s", prefix, names.KeyRule)
 	}

@@ -254,6 +254,7 @@ func TestList(t *testing.T) {
 	}
 	for _, query := range []string{
 		"limit=0", "limit=-1", "limit=10001", "limit=a", "limit=1.5", "after=a", "after=-1", "after=99999999999999999999", "after=18446744073709551615",
+		"prefix=a%", "prefix=a%zz", "prefix=a;b", "limit=1%",
 	} {
 		f.wantProblem(f.send(reader, "GET "+keys+"?"+query, "", ""), 400, "malformed-query")
 	}

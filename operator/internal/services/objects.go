@@ -1,12 +1,14 @@
 package services
 
 import (
-	"encoding/base64"
+	"crypto/sha256"
 	"errors"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/dunglas/httpsfv"
 
 	"github.com/serviceful/serviceful/operator/internal/bus"
 	"github.com/serviceful/serviceful/operator/internal/names"
@@ -108,7 +110,7 @@ func (d *Door) putObject(w http.ResponseWriter, r *http.Request, c caller) error
 	if u.ContentType, err = mediaType(r.Header); err != nil {
 		return err
 	}
-	if u.Digest, err = parseDigest(r.Header.Get(headerDigest)); err != nil {
+	if u.Digest, err = parseDigest(r.Header.Values(headerDigest)); err != nil {
 		return err
 	}
 	o, err := d.cfg.Objects.PutObject(r.Context(), ref, u, write)
@@ -160,11 +162,11 @@ func (d *Door) listObjects(w http.ResponseWriter, r *http.Request, c caller) err
 	if err := c.mayUse(storeBinding, c.Stores, name, false); err != nil {
 		return err
 	}
-	limit, after, err := pageOf(r.URL.Query())
+	limit, after, prefix, err := pageOf(r)
 	if err != nil {
 		return err
 	}
-	objects, next, err := d.cfg.Objects.Objects(r.Context(), c.Name.Namespace, name, r.URL.Query().Get("prefix"), limit, after)
+	objects, next, err := d.cfg.Objects.Objects(r.Context(), c.Name.Namespace, name, prefix, limit, after)
 	if err != nil {
 		return err
 	}
@@ -211,19 +213,20 @@ func orBinary(contentType string) string {
 	return contentType
 }
 
-// parseDigest reads the SHA-256 of a Repr-Digest; nil where there is none, as
-// where there are other kinds of digests only.
-func parseDigest(s string) ([]byte, error) {
-	for member := range strings.SplitSeq(s, ",") {
-		kind, value, _ := strings.Cut(strings.TrimSpace(member), "=")
-		if kind != "sha-256" {
-			continue
+// parseDigest reads the SHA-256 of the lines of a Repr-Digest; nil where there are
+// none, as where there are other kinds of digests only.
+func parseDigest(lines []string) ([]byte, error) {
+	digests, err := httpsfv.UnmarshalDictionary(lines)
+	if err == nil {
+		member, ok := digests.Get("sha-256")
+		if !ok && (len(lines) == 0 || len(digests.Names()) > 0) {
+			return nil, nil
 		}
-		digest, err := base64.StdEncoding.DecodeString(strings.Trim(value, ":"))
-		if err != nil || len(digest) != 32 {
-			return nil, serve.NewProblem(http.StatusBadRequest, "malformed-digest", "%s %q: sha-256=:<32 bytes in base64>:", headerDigest, s)
+		if item, ok := member.(httpsfv.Item); ok {
+			if digest, ok := item.Value.([]byte); ok && len(digest) == sha256.Size {
+				return digest, nil
+			}
 		}
-		return digest, nil
 	}
-	return nil, nil
+	return nil, serve.NewProblem(http.StatusBadRequest, "malformed-digest", "%s %q: sha-256=:<32 bytes in base64>:", headerDigest, strings.Join(lines, ", "))
 }

@@ -132,10 +132,16 @@ func TestObjectRefused(t *testing.T) {
 	f.putFile("a", "kept")
 	for name, test := range map[string]struct{ headers, kind string }{
 		"media type cut off":   {"Content-Type: text/", "malformed-content-type"},
+		"no type":              {"Content-Type: nonsense", "malformed-content-type"},
 		"no text":              {"Content-Type: text/csv; a=\"\xff\"", "malformed-content-type"},
 		"long media type":      {"Content-Type: text/csv; a=" + strings.Repeat("b", 250), "malformed-content-type"},
 		"no digest":            {"Repr-Digest: sha-256=:x:", "malformed-digest"},
 		"short digest":         {"Repr-Digest: sha-256=:YQ==:", "malformed-digest"},
+		"empty digest":         {"Repr-Digest:", "malformed-digest"},
+		"no field":             {"Repr-Digest: SHA-256=:x:", "malformed-digest"},
+		"digest without end":   {"Repr-Digest: " + strings.TrimSuffix(digestOf("new"), ":"), "malformed-digest"},
+		"digest, second line":  {"Repr-Digest: md5=:YQ==:\nRepr-Digest: " + digestOf("other"), "digest-mismatch"},
+		"two digests":          {"Repr-Digest: " + digestOf("new") + ", " + digestOf("other"), "digest-mismatch"}, // the last counts (RFC 8941)
 		"another's digest":     {"Repr-Digest: " + digestOf("other"), "digest-mismatch"},
 		"condition without it": {"If-Match: x", "malformed-condition"},
 	} {
@@ -144,8 +150,9 @@ func TestObjectRefused(t *testing.T) {
 			f.wantProblem(f.send(writer, "PUT "+objects+"/a", test.headers, "new"), 400, test.kind)
 		})
 	}
-	f.wantStatus(f.send(writer, "PUT "+objects+"/b", "Repr-Digest: md5=:x:", "x"), 204) // of another kind: nobody asked
-	for _, query := range []string{"?limit=0", "?limit=10001", "?limit=x", "?after=x", "?after=-1"} {
+	f.wantStatus(f.send(writer, "PUT "+objects+"/b", "Repr-Digest: md5=:YQ==:", "x"), 204) // of another kind: nobody asked
+	f.wantStatus(f.send(writer, "PUT "+objects+"/b", "Repr-Digest: "+digestOf("x")+";a=1", "x"), 204)
+	for _, query := range []string{"?limit=0", "?limit=10001", "?limit=x", "?after=x", "?after=-1", "?prefix=a%", "?prefix=a%zz", "?prefix=a;b"} {
 		f.wantProblem(f.send(reader, "GET "+objects+query, "", ""), 400, "malformed-query")
 	}
 	if r := f.send(reader, "GET "+objects+"/a", "", ""); r.body != "kept" || len(f.contents()) != 2 {

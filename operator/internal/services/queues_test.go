@@ -109,6 +109,7 @@ func TestQueueRefused(t *testing.T) {
 	}{
 		"no duration":   {"Serviceful-Delay: 90", "x", 400, "malformed-delay"},
 		"empty":         {"Serviceful-Delay:", "x", 400, "malformed-delay"},
+		"two":           {"Serviceful-Delay: 1s\nServiceful-Delay: 2s", "x", 400, "malformed-delay"},
 		"in the past":   {"Serviceful-Delay: -1s", "x", 400, "malformed-delay"},
 		"for ages":      {"Serviceful-Delay: 8760h1ns", "x", 400, "malformed-delay"},
 		"no media type": {"Content-Type: text/", "x", 400, "malformed-content-type"},

@@ -43,10 +43,11 @@ func lists(condition []string, tag string) bool {
 // durationOf reads a header that holds a duration from least to most; 0 where there
 // is none. Another one is a problem of the kind.
 func durationOf(h http.Header, name, kind string, least, most time.Duration) (time.Duration, error) {
-	if h.Values(name) == nil {
+	lines := h.Values(name)
+	if lines == nil {
 		return 0, nil
 	}
-	s := h.Get(name)
+	s := strings.Join(lines, ", ") // two are no duration
 	d, err := time.ParseDuration(s)
 	if err != nil || d < least || d > most {
 		return 0, serve.NewProblem(http.StatusBadRequest, kind, "%s %q: a duration from %.0fs to %.0fh, such as 90s or 24h", name, s, least.Seconds(), most.Hours())
@@ -91,20 +92,24 @@ const (
 	maxPage     = 10_000
 )
 
-// pageOf reads limit and after of a list.
-func pageOf(q url.Values) (limit int, after uint64, err error) {
+// pageOf reads the query of a list.
+func pageOf(r *http.Request) (limit int, after uint64, prefix string, err error) {
+	q, err := url.ParseQuery(r.URL.RawQuery) // URL.Query would leave out what it cannot read
+	if err != nil {
+		return 0, 0, "", serve.NewProblem(http.StatusBadRequest, "malformed-query", "query %q: %v", r.URL.RawQuery, err)
+	}
 	limit = defaultPage
 	if s := q.Get("limit"); s != "" {
 		if limit, err = strconv.Atoi(s); err != nil || limit < 1 || limit > maxPage {
-			return 0, 0, serve.NewProblem(http.StatusBadRequest, "malformed-query", "limit %q: a number from 1 to %d", s, maxPage)
+			return 0, 0, "", serve.NewProblem(http.StatusBadRequest, "malformed-query", "limit %q: a number from 1 to %d", s, maxPage)
 		}
 	}
 	if s := q.Get("after"); s != "" {
 		if after, err = strconv.ParseUint(s, 10, 63); err != nil {
-			return 0, 0, serve.NewProblem(http.StatusBadRequest, "malformed-query", "after %q: what an earlier answer gave as next", s)
+			return 0, 0, "", serve.NewProblem(http.StatusBadRequest, "malformed-query", "after %q: what an earlier answer gave as next", s)
 		}
 	}
-	return limit, after, nil
+	return limit, after, q.Get("prefix"), nil
 }
 
 // formatPage is where the next page begins; "" where there is none.
@@ -124,7 +129,7 @@ func mediaType(h http.Header) (string, error) {
 	if s == "" {
 		return "", nil
 	}
-	if _, _, err := mime.ParseMediaType(s); err != nil || len(s) > maxMediaType || strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' }) {
+	if _, _, err := mime.ParseMediaType(s); err != nil || !strings.Contains(s, "/") || len(s) > maxMediaType || strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' }) {
 		return "", serve.NewProblem(http.StatusBadRequest, "malformed-content-type",
 			"Content-Type %q: a media type such as text/csv; charset=utf-8, of at most %d characters of ASCII", s, maxMediaType)
 	}
