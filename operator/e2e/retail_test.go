@@ -150,7 +150,14 @@ func TestDelete(t *testing.T) {
 	s.apply(s.functions(), "membership", "offers", "notifications")
 	var member struct{ Number string }
 	s.mustCall(201, "POST", "/members", `{"name": "Ada", "email": "ada@example.com", "postcode": "AB1 2CD"}`).decode(t, &member)
-	s.kubectl("", "-n", s.name, "delete", "function", "membership", "--timeout=120s")
+	if len(s.consumers("offers")) == 0 {
+		t.Fatal("offers has no consumers")
+	}
+	s.kubectl("", "-n", s.name, "delete", "function", "membership", "offers", "--timeout=120s")
+	s.eventually("its consumers are gone", func() bool { return len(s.consumers("offers")) == 0 })
+	if len(s.consumers("notifications")) == 0 {
+		t.Error("those of another function are gone, too")
+	}
 	for _, kind := range []string{"ksvc", "serviceaccount"} {
 		s.eventually("its "+kind+" is gone", func() bool {
 			_, err := s.tryKubectl("", "-n", s.name, "get", kind, "membership")

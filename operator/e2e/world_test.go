@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+
 	"github.com/serviceful/serviceful/operator/internal/testkit/kubectl"
 )
 
@@ -117,6 +119,32 @@ func (s *space) eventually(what string, f func() bool) {
 		}
 	}
 	s.Fatalf("waited in vain until %s", what)
+}
+
+// consumers are the durable consumers of a function of the namespace, as NATS has
+// them.
+func (s *space) consumers(function string) (found []string) {
+	s.Helper()
+	address := strings.TrimSpace(s.kubectl("", "-n", system, "get", "pod", "serviceful-nats-0", "-o", "jsonpath={.status.podIP}"))
+	resp, err := http.Get("http://" + address + ":8222/jsz?consumers=true")
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var all server.JSInfo
+	if err := json.NewDecoder(resp.Body).Decode(&all); err != nil {
+		s.Fatal(err)
+	}
+	for _, account := range all.AccountDetails {
+		for _, stream := range account.Streams {
+			for _, c := range stream.Consumer {
+				if strings.HasSuffix(stream.Name, "_"+s.name) && strings.HasPrefix(c.Name, function+"_") {
+					found = append(found, stream.Name+"/"+c.Name)
+				}
+			}
+		}
+	}
+	return found
 }
 
 // answer is what came of a request.
