@@ -169,11 +169,18 @@ func validValue(a Attribute) error {
 			return invalid("dataschema %q is not an absolute URI", a.Value)
 		}
 	case "datacontenttype":
-		if _, _, err := mime.ParseMediaType(a.Value); err != nil || !strings.Contains(a.Value, "/") {
+		if !ValidMediaType(a.Value) {
 			return invalid("datacontenttype %q is not a media type such as application/json", a.Value)
 		}
 	}
 	return nil
+}
+
+// ValidMediaType reports whether s is a media type with its parameters: mime takes
+// dispositions, too, which have no slash.
+func ValidMediaType(s string) bool {
+	_, _, err := mime.ParseMediaType(s)
+	return err == nil && strings.Contains(s, "/")
 }
 
 // forbidden are the characters that no attribute may have (CloudEvents 1.0, "Type

@@ -1,7 +1,6 @@
 package services
 
 import (
-	"mime"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -9,6 +8,7 @@ import (
 	"time"
 
 	"github.com/serviceful/serviceful/operator/internal/bus"
+	"github.com/serviceful/serviceful/operator/internal/event"
 	"github.com/serviceful/serviceful/operator/internal/serve"
 )
 
@@ -129,7 +129,7 @@ func mediaType(h http.Header) (string, error) {
 	if s == "" {
 		return "", nil
 	}
-	if _, _, err := mime.ParseMediaType(s); err != nil || !strings.Contains(s, "/") || len(s) > maxMediaType || strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' }) {
+	if !event.ValidMediaType(s) || len(s) > maxMediaType || strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' }) {
 		return "", serve.NewProblem(http.StatusBadRequest, "malformed-content-type",
 			"Content-Type %q: a media type such as text/csv; charset=utf-8, of at most %d characters of ASCII", s, maxMediaType)
 	}
