@@ -2,6 +2,7 @@ package contract
 
 import (
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -28,6 +29,7 @@ triggers:
 		{"R5", "a call that goes on is not made twice", calledOnce},
 		{"R6", "an attempt counts only when the function was called", uncalled},
 		{"R7", "a process that ends breaks the calls beside it", crashes},
+		{"R8", "what ends its function each time dies alone", poison},
 	},
 }
 
@@ -154,6 +156,43 @@ func uncalled(c *C) {
 	v := c.awaitState(c.accepted("POST", "/reluctant", ""), "succeeded")
 	if got := attemptsOf(c.director.calls("reluctant", "r6")); v.Attempts != 1 || !slices.Equal(got, []string{"1"}) {
 		c.Errorf("it is said %+v, and the attempts were %q", v, got)
+	}
+}
+
+func poison(c *C) {
+	c.with("fragile", "emits: [fragile]\n"+`triggers:
+- {name: r8, event: {types: [attempts.r8]}, delivery: {retry: 2, backoffDelay: PT0.25S}}
+- {name: r8-other, event: {types: [attempts.r8.other]}, delivery: {retry: 1, backoffDelay: PT0.25S}}`)
+	fragile := &C{c.T, c.target, c.director, "fragile"}
+	var ended, done sync.Map // instances; the events beside the poison that were answered
+	for _, trigger := range []string{"r8", "r8-other"} {
+		fragile.on(trigger, func(r *request) answer {
+			id := r.Header.Get("Ce-Id")
+			time.Sleep(time.Second)
+			if id == "poison" {
+				ended.Store(r.Instance, true)
+				return answer{Do: "exit"}
+			}
+			time.Sleep(time.Second)
+			if _, broken := ended.Load(r.Instance); !broken {
+				done.Store(id, true)
+			}
+			return answer{}
+		})
+	}
+	beside := map[string]string{"1": "attempts.r8.other", "2": "attempts.r8.other", "3": "attempts.r8"}
+	for id, eventType := range beside {
+		c.publish(eventType, id)
+	}
+	c.publish("attempts.r8", "poison")
+	if l := fragile.awaitDead("r8"); l.EventID != "poison" || l.Reason != "RetriesUsedUp" || l.Attempts != 3 {
+		c.Errorf("the dead letter is %+v", l)
+	}
+	for id := range beside {
+		c.eventually(id+" is done", func() bool { _, ok := done.Load(id); return ok })
+	}
+	if dead := append(fragile.dead("r8"), fragile.dead("r8-other")...); len(dead) != 1 {
+		c.Errorf("dead are %+v", dead)
 	}
 }
 

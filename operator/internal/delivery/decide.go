@@ -9,7 +9,7 @@ import (
 
 // Message is what a policy has to know of a message.
 type Message struct {
-	Attempts int       // calls made before this one
+	Attempts int       // calls made before this one that count
 	Tries    int       // how often it was put off before, called or not
 	Due      time.Time // when it was first due
 	Problem  string    // of the last try; "" where there was none
@@ -21,9 +21,13 @@ type Outcome struct {
 	Status     int           // of its answer; 0 where there was none
 	Problem    string        // in one sentence, what went wrong; "" after a good answer
 	RetryAfter time.Duration // of its answer; 0 where there was none
-	Broken     bool          // the connection broke, as it does when the function dies
+	Broke      time.Duration // how long the call lasted when the connection broke because the instance ended, or may have; 0: it did not
+	Excused    bool          // it broke so, and another message is at fault: the call does not count
 	Refused    string        // why the events in a 2xx answer may not be published; "" where they may
 }
+
+// counts reports whether there was a call that counts as an attempt.
+func (o Outcome) counts() bool { return o.Called && !o.Excused }
 
 // Action is what is done with a message.
 type Action int
@@ -54,7 +58,7 @@ const (
 // Verdict is what becomes of a message, and why.
 type Verdict struct {
 	Action   Action
-	Attempts int           // calls made, this one included
+	Attempts int           // calls made that count, this one included
 	Delay    time.Duration // before the next call; for Retry
 	Reason   string        // for Die
 	Message  string        // the last problem in one sentence; "" for Succeed
@@ -65,14 +69,14 @@ type Verdict struct {
 // jitter: aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter).
 func Decide(p Policy, m Message, o Outcome, now time.Time, dice float64) Verdict {
 	v := Verdict{Attempts: m.Attempts, Message: o.Problem}
-	if o.Called {
+	if o.counts() {
 		v.Attempts++
 	}
 	if v.Message == "" && (o.Status < 200 || o.Status > 299) {
 		v.Message = strings.TrimSpace(fmt.Sprintf("the function answered %d %s", o.Status, http.StatusText(o.Status)))
 	}
 	switch {
-	case !o.Called:
+	case !o.counts():
 		v.Action, v.Delay = Retry, uncalledDelay(p, m.Tries, dice)
 	case o.Status >= 200 && o.Status <= 299 && o.Refused != "":
 		v.Action, v.Reason, v.Message = Die, ReasonEmitRefused, o.Refused
@@ -96,7 +100,7 @@ func Decide(p Policy, m Message, o Outcome, now time.Time, dice float64) Verdict
 		return v
 	}
 	v.Action, v.Delay, v.Reason = Die, 0, ReasonMaxAge
-	if !o.Called {
+	if !o.counts() {
 		v.Message = m.after(v.Message)
 	}
 	return v
@@ -173,7 +177,7 @@ func calledDelay(p Policy, attempts int, retryAfter time.Duration, dice float64)
 	return max(d, min(retryAfter, p.RetryAfterMax))
 }
 
-// uncalledDelay is the pause after a try in which the function was not called.
+// uncalledDelay is the pause after a try that was no attempt.
 func uncalledDelay(p Policy, tries int, dice float64) time.Duration {
 	return jitter(min(p.backoff(tries+1), maxUncalledDelay), dice)
 }

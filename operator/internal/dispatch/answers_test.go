@@ -66,6 +66,9 @@ var (
 	usedUp   = func(status int) end { return end{3, envelope.DeadState, delivery.ReasonRetriesUsedUp, status} }
 )
 
+// lives makes the instance one that breaks connections and does not end.
+func lives(r *rig) { r.world.ended = make(chan struct{}) }
+
 // TestAnswers is the table "What an asynchronous answer means".
 func TestAnswers(t *testing.T) {
 	tests := map[string]struct { // by the id of the message
@@ -108,7 +111,7 @@ func TestAnswers(t *testing.T) {
 	}
 	d := quick(timeout("PT0.3S"))
 	r := newRig(t, func(w http.ResponseWriter, r *http.Request) { respond[messageID(r.Header)](w, r) },
-		[]v1alpha1.Trigger{onEvent("welcome", d, "in.a"), onCall("redeem", d)})
+		[]v1alpha1.Trigger{onEvent("welcome", d, "in.a"), onCall("redeem", d)}, lives)
 	for name := range tests {
 		r.publish(newEvent("in.a", name))
 		r.accept(name)

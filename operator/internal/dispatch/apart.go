@@ -2,24 +2,43 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
 	"github.com/serviceful/serviceful/operator/internal/names"
 )
 
-// apartFor is how long a call that may kill its function has it from others that
-// may, from the moment there is an instance.
-const apartFor = 500 * time.Millisecond
+const (
+	// watchLeast is for how long a call is watched that may kill its function, at least.
+	watchLeast = 500 * time.Millisecond
+	// watchMost bounds it: hundreds of long calls may break off by nobody's fault, and
+	// those that have twice are watched one after the other.
+	watchMost = 10 * time.Second
+	// blameFor is for how long calls break off after the one that is at fault: they end
+	// together, and their ends are noticed one by one.
+	blameFor = time.Second
+)
 
-// apart has the calls of a function that may kill it begin a few at a time. Those
-// are the messages whose last call broke off: one of them may be at fault, and the
-// others were beside it. Called together again, as all that waits for a new instance
-// is, they would die with it.
+// watchFor is for how long a call is watched whose last one broke off after a while,
+// from the moment there is an instance: for half as long again, since it does not
+// take as long each time.
+func watchFor(broke time.Duration) time.Duration {
+	return min(broke+broke/2+watchLeast, watchMost)
+}
+
+// errTaken is returned when it is not a call's turn, and it is not to wait for it.
+var errTaken = errors.New("others are called before it")
+
+// apart has the calls of a function that may kill it begin a few at a time, and
+// watches them. Those are the messages whose last call broke off: one of them may be
+// at fault, and the others were beside it. Called together again, as all that waits
+// for a new instance is, they would die with it.
 //
 // One is called first. Each that goes well makes room for one more, so that after a
 // crash that was nobody's fault there are soon many; when a call breaks off, it
-// begins anew with one.
+// begins anew with one. When calls break off together, those of them that are
+// watched are held to be at fault, or all if none is.
 type apart struct {
 	mu    sync.Mutex
 	lines map[names.Function]*line
@@ -30,10 +49,19 @@ type line struct {
 	turn chan struct{} // had by the first of those that wait
 	left chan struct{} // tells it that another one has left
 
-	mu     sync.Mutex
-	room   int // for calls inside
-	inside int // those that have not gone well yet; one that is alone takes all the room
-	breaks int // calls that broke off
+	mu      sync.Mutex
+	room    int       // for calls that are watched
+	watched int       // how many are; one that is alone takes all the room
+	breaks  int       // calls that broke off
+	blamed  time.Time // when a watched one did last
+}
+
+// watch is that of a call. nil: it is not watched.
+type watch struct {
+	line   *line
+	size   int // of its place
+	breaks int // of its line when it began
+	over   bool
 }
 
 func (a *apart) line(f names.Function) *line {
@@ -47,20 +75,29 @@ func (a *apart) line(f names.Function) *line {
 	return l
 }
 
-// broke notes that a call of a function broke off.
-func (a *apart) broke(f names.Function) {
+// broke notes that a call of a function broke off, and reports whether it is excused:
+// it is not watched, and another is, or broke off just before it.
+func (a *apart) broke(f names.Function, w *watch) (excused bool) {
 	l := a.line(f)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.breaks++
 	l.room = 1
+	if w != nil && !w.over {
+		l.blamed = time.Now()
+		return false
+	}
+	return l.watched > 0 || time.Since(l.blamed) < blameFor
 }
 
-// enter waits until it is the turn of a call: alone, or beside as many others as
-// there is room for. leave says that it has gone well or has ended; it may be called
-// more than once. It fails only when ctx ends.
-func (a *apart) enter(ctx context.Context, f names.Function, alone bool) (leave func(), err error) {
+// enter begins to watch a call when it is its turn: alone, or beside as many others
+// as there is room for. It waits for that, if it may, until ctx ends, and returns
+// errTaken if it may not.
+func (a *apart) enter(ctx context.Context, f names.Function, alone, wait bool) (*watch, error) {
 	l := a.line(f)
+	if !wait {
+		return l.enterNow(alone)
+	}
 	select {
 	case l.turn <- struct{}{}:
 	case <-ctx.Done():
@@ -68,8 +105,8 @@ func (a *apart) enter(ctx context.Context, f names.Function, alone bool) (leave 
 	}
 	defer func() { <-l.turn }()
 	for {
-		if leave = l.admit(alone); leave != nil {
-			return leave, nil
+		if w := l.admit(alone); w != nil {
+			return w, nil
 		}
 		select {
 		case <-l.left:
@@ -79,27 +116,49 @@ func (a *apart) enter(ctx context.Context, f names.Function, alone bool) (leave 
 	}
 }
 
-// admit lets a call in if there is room for it; else leave is nil.
-func (l *line) admit(alone bool) (leave func()) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	size, breaks := 1, l.breaks
-	if alone {
-		size = l.room
+// enterNow lets a call in if it is its turn; else it fails with errTaken.
+func (l *line) enterNow(alone bool) (*watch, error) {
+	select {
+	case l.turn <- struct{}{}:
+	default:
+		return nil, errTaken
 	}
-	if l.inside+size > l.room {
-		return nil
+	defer func() { <-l.turn }()
+	if w := l.admit(alone); w != nil {
+		return w, nil
 	}
-	l.inside += size
-	return sync.OnceFunc(func() { l.leave(size, breaks) })
+	return nil, errTaken
 }
 
-// leave ends what admit began; breaks is how many there were then.
-func (l *line) leave(size, breaks int) {
+// admit lets a call in if there is room for it; else it returns nil.
+func (l *line) admit(alone bool) *watch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.inside -= size
-	if breaks == l.breaks {
+	w := &watch{line: l, size: 1, breaks: l.breaks}
+	if alone {
+		w.size = l.room
+	}
+	if l.watched+w.size > l.room {
+		return nil
+	}
+	l.watched += w.size
+	return w
+}
+
+// leave says that a call has gone well or has ended; it may be said more than once.
+func (w *watch) leave() {
+	if w == nil {
+		return
+	}
+	l := w.line
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if w.over {
+		return
+	}
+	w.over = true
+	l.watched -= w.size
+	if w.breaks == l.breaks {
 		l.room++
 	}
 	select {

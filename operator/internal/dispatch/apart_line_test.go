@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/serviceful/serviceful/operator/internal/names"
 )
@@ -13,39 +14,39 @@ import (
 type queue struct {
 	t     *testing.T
 	apart apart
-	in    chan func() // how those that are in leave
+	in    chan *watch
 }
 
 var fragile = names.Function{Namespace: "shop", Name: "fragile"}
 
 func newQueue(t *testing.T) *queue {
-	return &queue{t: t, apart: apart{lines: map[names.Function]*line{}}, in: make(chan func(), 100)}
+	return &queue{t: t, apart: apart{lines: map[names.Function]*line{}}, in: make(chan *watch, 100)}
 }
 
 // ask has calls ask to be let in, one after the other.
 func (q *queue) ask(calls int, alone bool) {
 	for range calls {
 		go func() {
-			leave, err := q.apart.enter(q.t.Context(), fragile, alone)
+			w, err := q.apart.enter(q.t.Context(), fragile, alone, true)
 			if err == nil {
-				q.in <- leave
+				q.in <- w
 			}
 		}()
 		synctest.Wait()
 	}
 }
 
-// have wants so many to be in since it was asked last, and returns how they leave.
-func (q *queue) have(want int) (leave []func()) {
+// have wants so many to be in since it was asked last.
+func (q *queue) have(want int) (in []*watch) {
 	q.t.Helper()
 	synctest.Wait()
 	for len(q.in) > 0 {
-		leave = append(leave, <-q.in)
+		in = append(in, <-q.in)
 	}
-	if len(leave) != want {
-		q.t.Fatalf("%d are in, want %d", len(leave), want)
+	if len(in) != want {
+		q.t.Fatalf("%d are in, want %d", len(in), want)
 	}
-	return leave
+	return in
 }
 
 // One is called first, and each that goes well makes room for one more.
@@ -55,15 +56,15 @@ func TestApartGrows(t *testing.T) {
 		q.ask(20, false)
 		in := q.have(1)
 		for _, want := range []int{2, 4, 8} {
-			for _, leave := range in {
-				leave()
-				leave() // the end of a call that has gone well for a while
+			for _, w := range in {
+				w.leave()
+				w.leave() // the end of a call that has gone well for a while
 				synctest.Wait()
 			}
 			in = q.have(want)
 		}
-		for _, leave := range in {
-			leave()
+		for _, w := range in {
+			w.leave()
 		}
 		q.have(5)
 	})
@@ -73,21 +74,21 @@ func TestApartGrows(t *testing.T) {
 // breaks off, or for one that is to be alone, behind which others wait.
 func TestApartIsOneAgain(t *testing.T) {
 	for name, then := range map[string]func(q *queue){
-		"a call breaks off":  func(q *queue) { q.ask(5, false); q.apart.broke(fragile) },
+		"a call breaks off":  func(q *queue) { q.ask(5, false); q.apart.broke(fragile, nil) },
 		"one is to be alone": func(q *queue) { q.ask(1, true); q.ask(2, false) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				q := newQueue(t)
 				q.ask(3, false)
-				q.have(1)[0]()
+				q.have(1)[0].leave()
 				in := q.have(2)
 				then(q)
-				in[0]()
+				in[0].leave()
 				q.have(0)
-				in[1]()
+				in[1].leave()
 				in = q.have(1)
-				in[0]()
+				in[0].leave()
 				q.have(2)
 			})
 		})
@@ -105,7 +106,7 @@ func TestApartGivesUp(t *testing.T) {
 		failed := make(chan error, 2)
 		for range cap(failed) {
 			go func() {
-				_, err := q.apart.enter(ctx, fragile, false)
+				_, err := q.apart.enter(ctx, fragile, false, true)
 				failed <- err
 			}()
 			synctest.Wait()
@@ -117,7 +118,58 @@ func TestApartGivesUp(t *testing.T) {
 			}
 		}
 		q.ask(1, false)
-		in[0]()
+		in[0].leave()
 		q.have(1)
+	})
+}
+
+// One that may not wait is let in where there is room and nobody waits.
+func TestApartDoesNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue(t)
+		first, err := q.apart.enter(t.Context(), fragile, true, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		taken := func() {
+			t.Helper()
+			if _, err := q.apart.enter(t.Context(), fragile, false, false); !errors.Is(err, errTaken) {
+				t.Errorf("%v", err)
+			}
+		}
+		taken()
+		q.ask(3, true)
+		taken()
+		first.leave()
+		q.have(1)
+		taken()
+	})
+}
+
+// A call that breaks off is excused while a watched one may be at fault: it is
+// watched still, or has just broken off too.
+func TestExcused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue(t)
+		broke := func(w *watch, excused bool) {
+			t.Helper()
+			if got := q.apart.broke(fragile, w); got != excused {
+				t.Errorf("excused: %v, want %v", got, excused)
+			}
+		}
+		broke(nil, false)
+		broke(nil, false)
+		q.ask(1, false)
+		w := q.have(1)[0]
+		broke(nil, true)
+		broke(w, false)
+		w.leave()
+		broke(nil, true)
+		broke(w, true) // it is not watched any more
+		time.Sleep(blameFor)
+		broke(nil, false)
+		q.ask(1, true)
+		q.have(1)[0].leave()
+		broke(nil, false)
 	})
 }

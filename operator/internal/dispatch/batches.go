@@ -74,7 +74,7 @@ func (b *batches) add(j *job, call, tight bool) (begin [][]*job) {
 // put puts a message into a batch.
 func (b *batches) put(j *job) {
 	size := max(1, j.sub.Batch.Size)
-	if size == 1 || j.progress.Attempts > 0 {
+	if size == 1 || j.progress.Alone() {
 		b.ready = append(b.ready, []*job{j})
 		return
 	}

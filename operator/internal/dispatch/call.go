@@ -30,14 +30,15 @@ func (w *steps) call(waiting, calling context.Context, jobs []*job) ([]*event.Ev
 	if jobs[0].progress.Attempts > 0 {
 		w.pace.wait(waiting, &w.paced, sub.Concurrency/2)
 	}
-	leave := func() {}
-	if p := jobs[0].progress; p.Last.Broken {
-		var err error
-		if leave, err = w.apart.enter(waiting, sub.Function, p.Attempts > 1 || p.Attempts >= sub.Policy.Retry); err != nil {
-			return nil, err
-		}
-		defer leave()
+	watched, err := w.enterApart(waiting, jobs[0])
+	if errors.Is(err, errTaken) {
+		note(jobs, delivery.Outcome{Problem: "its last call broke off, as when a function ends in the middle of it, and so did those of others, which are called before it"}, nil)
+		return nil, nil
 	}
+	if err != nil {
+		return nil, err
+	}
+	defer watched.leave()
 	lease, err := w.cfg.World.Acquire(waiting, sub.Function)
 	if err != nil {
 		if waiting.Err() != nil {
@@ -47,7 +48,7 @@ func (w *steps) call(waiting, calling context.Context, jobs []*job) ([]*event.Ev
 		return nil, nil
 	}
 	defer lease.Release()
-	defer time.AfterFunc(apartFor, leave).Stop()
+	defer time.AfterFunc(watchFor(jobs[0].progress.Last.Broke), watched.leave).Stop()
 	if jobs = inTime(jobs); len(jobs) == 0 {
 		return nil, nil
 	}
@@ -55,8 +56,9 @@ func (w *steps) call(waiting, calling context.Context, jobs []*job) ([]*event.Ev
 	if answer == nil && calling.Err() != nil {
 		return nil, calling.Err()
 	}
-	if outcome.Broken {
-		w.apart.broke(sub.Function)
+	if outcome.Broke > 0 && w.apart.broke(sub.Function, watched) {
+		outcome.Excused = true
+		outcome.Problem += "; one broke off that had done so before and is held to be at fault, so that this call does not count"
 	}
 	var events []*event.Event
 	if answer != nil && publishes(answer) {
@@ -70,6 +72,18 @@ func (w *steps) call(waiting, calling context.Context, jobs []*job) ([]*event.Ev
 		noteFailures(jobs, outcome, answer)
 	}
 	return events, nil
+}
+
+// enterApart waits until a message may be called whose last call broke off. Any
+// other may, and is not watched.
+func (w *steps) enterApart(waiting context.Context, j *job) (*watch, error) {
+	p := j.progress
+	if p.Last.Broke == 0 {
+		return nil, nil
+	}
+	defer w.inLine.Add(-1)
+	wait := int(w.inLine.Add(1)) <= j.sub.Concurrency/2
+	return w.apart.enter(waiting, j.sub.Function, p.Attempts > 1 || p.Attempts >= j.sub.Policy.Retry, wait)
 }
 
 // noteFailures notes which events of a batch a good answer calls failed.

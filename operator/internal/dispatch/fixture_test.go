@@ -124,6 +124,7 @@ func (f *function) calls() []request {
 // world hands out one instance, and counts the leases that are out.
 type world struct {
 	acquire func(ctx context.Context) (address string, err error)
+	ended   <-chan struct{} // of the instance; nil: nobody knows
 	leases  atomic.Int64
 }
 
@@ -133,7 +134,7 @@ func (w *world) Acquire(ctx context.Context, _ names.Function) (invoke.Lease, er
 		return invoke.Lease{}, err
 	}
 	w.leases.Add(1)
-	return invoke.Lease{Address: address, Release: func() { w.leases.Add(-1) }}, nil
+	return invoke.Lease{Address: address, Ended: w.ended, Release: func() { w.leases.Add(-1) }}, nil
 }
 
 // mailer is what mails are handed to.

@@ -89,8 +89,8 @@ func (j *job) putBack() {
 func (j *job) putOff() envelope.Progress {
 	p, v := j.progress, j.verdict
 	p.Attempts, p.Tries, p.Last.Problem = v.Attempts, p.Tries+1, v.Message
-	if v.Attempts > j.progress.Attempts {
-		p.Last.Status, p.Last.Broken = j.status(), j.outcome.Broken
+	if j.outcome.Called {
+		p.Last.Status, p.Last.Broke = j.status(), j.outcome.Broke
 	}
 	return p
 }

@@ -223,7 +223,7 @@ func (s *session) gather(sub *wiring.Subscription, now time.Time) (batch []*held
 		if !ok {
 			break
 		}
-		if len(batch) > 0 && (h.tried.Attempts > 0 || bytes+h.size > batchBytes) {
+		if len(batch) > 0 && (h.alone() || bytes+h.size > batchBytes) {
 			s.lanes.Again(h.Sequence, now)
 			break
 		}
@@ -235,7 +235,7 @@ func (s *session) gather(sub *wiring.Subscription, now time.Time) (batch []*held
 			break
 		}
 		batch, bytes = append(batch, h), bytes+h.size
-		if h.tried.Attempts > 0 {
+		if h.alone() {
 			break
 		}
 	}

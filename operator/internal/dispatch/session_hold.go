@@ -43,6 +43,9 @@ func (h *held) progress(p envelope.Progress) envelope.Progress {
 	return p
 }
 
+// alone reports whether the message may share no call with others.
+func (h *held) alone() bool { return h.progress(envelope.Progress{}).Alone() }
+
 // tried is what the next holder of the claim has to know.
 func (s *session) tried() map[uint64]order.Tried {
 	s.mu.Lock()

@@ -18,6 +18,7 @@ type steps struct {
 	apart  *apart
 	pace   *pace
 	paced  atomic.Int32 // how many calls wait for it
+	inLine atomic.Int32 // how many wait to be called apart
 	sub    atomic.Pointer[wiring.Subscription]
 	log    *slog.Logger
 }

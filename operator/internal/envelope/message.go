@@ -63,19 +63,24 @@ func New(subject string, body []byte) *Message {
 
 // Progress is how far a message has come.
 type Progress struct {
-	Attempts int
-	Tries    int
+	Attempts int // calls that count
+	Tries    int // times it was put off
 	Origin   string
 	First    time.Time
 	Due      time.Time // from when its age counts: First, or when it was replayed
 	Last     Try
 }
 
+// Alone reports whether the message may share no call with others: it was called
+// before, and if it is its fault that it is not done, no other is to pay for it again.
+func (p Progress) Alone() bool { return p.Attempts > 0 || p.Last.Broke > 0 }
+
 // Try is how the last try of a message went.
 type Try struct {
 	Status  int    `json:"status,omitempty"` // of the last call's answer; 0: there was none
 	Problem string `json:"problem"`          // in one sentence
-	Broken  bool   `json:"broken,omitempty"` // the connection of the last call broke
+	// Broke is how long the last call lasted when the instance ended; 0: it did not.
+	Broke time.Duration `json:"broke,omitempty"`
 }
 
 // Progress reads how far m has come. A message that was never put off is its
@@ -131,7 +136,7 @@ func Retry(m *Message, target string, p Progress, due time.Time) *Message {
 	h.Set(HeaderOrigin, p.Origin)
 	h.Set(HeaderFirst, p.First.UTC().Format(time.RFC3339Nano))
 	if p.Last != (Try{}) {
-		setJSON(h, HeaderLast, Try{p.Last.Status, cut(p.Last.Problem, maxProblem), p.Last.Broken})
+		setJSON(h, HeaderLast, Try{p.Last.Status, cut(p.Last.Problem, maxProblem), p.Last.Broke})
 	}
 	out := &Message{Subject: target, Header: h, Body: m.Body, ID: retryID(m, target, p)}
 	out.PutOff(due)

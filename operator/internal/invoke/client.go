@@ -25,25 +25,33 @@ func Do(rt http.RoundTripper, l Lease, timeout time.Duration, req *http.Request)
 	defer bound.End()
 	req.URL.Host = l.Address
 	maps.Copy(req.Header, l.Header)
+	began := time.Now()
+	broke := func(is bool) time.Duration {
+		took := time.Since(began)
+		if !is || !l.died() {
+			return 0
+		}
+		return took
+	}
 	resp, err := rt.RoundTrip(req.WithContext(ctx))
 	if err != nil {
 		called := !NotSent(err) && !errors.Is(context.Cause(ctx), ErrNotStarted)
-		return delivery.Outcome{Called: called, Broken: called && ctx.Err() == nil, Problem: describe(ctx, err)}, nil
+		return delivery.Outcome{Called: called, Broke: broke(called && ctx.Err() == nil), Problem: describe(ctx, err)}, nil
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, envelope.MaxResponse+1))
 	if err != nil {
-		return delivery.Outcome{Called: true, Broken: ctx.Err() == nil, Problem: "the answer broke off: " + describe(ctx, err)}, nil
+		return delivery.Outcome{Called: true, Broke: broke(ctx.Err() == nil), Problem: "the answer broke off: " + describe(ctx, err)}, nil
 	}
-	if l.notCalled(bound, resp.StatusCode, body) {
+	sign := l.sign(bound, resp.StatusCode, body)
+	if sign == NotPassedOn {
 		return delivery.Outcome{Problem: fmt.Sprintf("the function could not be reached: %d %s", resp.StatusCode, firstLine(body))}, nil
 	}
 	a := &envelope.Answer{Status: resp.StatusCode, Header: resp.Header, Body: body}
 	if len(body) > envelope.MaxResponse {
 		a.Body, a.Truncated = body[:envelope.MaxResponse], true
 	}
-	broken := a.Status == http.StatusBadGateway // how what stands before a function on a cluster says so
-	return delivery.Outcome{Called: true, Status: a.Status, Broken: broken, RetryAfter: retryAfter(resp.Header, time.Now())}, a
+	return delivery.Outcome{Called: true, Status: a.Status, Broke: broke(sign == BrokeOff), RetryAfter: retryAfter(resp.Header, time.Now())}, a
 }
 
 // NotSent reports whether an error of a round trip proves that the function did

@@ -19,11 +19,24 @@ type Lease struct {
 	Address string          // "host:port" that accepts plain HTTP/1.1
 	Header  http.Header     // what the way there needs, set on the request; nil: nothing
 	Ready   <-chan struct{} // closed once there is a ready instance; nil: there is one
-	// Refusals are the bodies of a 503 by which a server on the way says that it
-	// did not pass the request on; nil: there is no server on the way.
-	Refusals map[string]bool
-	Release  func()
+	// Ended is closed when the instance has ended; nil: that is not known.
+	Ended <-chan struct{}
+	// Way reads an answer that may be of a server on the way; nil: there is none.
+	Way     func(status int, body string) Sign
+	Release func()
 }
+
+// Sign is what an answer says of how the request fared on its way.
+type Sign int
+
+const (
+	// Arrived: the answer is the function's.
+	Arrived Sign = iota
+	// NotPassedOn: a server on the way did not pass the request on.
+	NotPassedOn
+	// BrokeOff: a server on the way had no answer, for its connection to the function broke.
+	BrokeOff
+)
 
 // StartLimit is how long the start of an instance may take that the request
 // itself waits for.
@@ -98,16 +111,38 @@ func (b Bound) End() {
 	b.cancel(nil)
 }
 
-// notCalled reports whether an answer shows that the function was not called: on
-// the way to it somebody else answered. A bad gateway's status is such a sign
-// while no instance was ready, and so is what the way's own servers say.
-func (l Lease) notCalled(b Bound, status int, body []byte) bool {
+// endedSoon is how long after its connections a process may be seen to have ended.
+const endedSoon = 500 * time.Millisecond
+
+// died reports whether a connection that broke was broken by the end of the instance,
+// as far as that is known.
+func (l Lease) died() bool {
+	if l.Ended == nil {
+		return true
+	}
+	select {
+	case <-l.Ended:
+		return true
+	case <-time.After(endedSoon):
+		return false
+	}
+}
+
+// sign reads an answer. A gateway's status while no instance was ready is not the
+// function's, and what the way's own servers say is not either.
+func (l Lease) sign(b Bound, status int, body []byte) Sign {
 	switch status {
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 	default:
-		return false
+		return Arrived
 	}
-	return !b.Started() || status == http.StatusServiceUnavailable && l.Refusals[string(bytes.TrimSpace(body))]
+	if !b.Started() {
+		return NotPassedOn
+	}
+	if l.Way == nil {
+		return Arrived
+	}
+	return l.Way(status, string(bytes.TrimSpace(body)))
 }
 
 // StartReason says why a function could not be brought to a ready instance.

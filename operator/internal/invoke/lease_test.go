@@ -42,7 +42,7 @@ func TestStart(t *testing.T) {
 		took  time.Duration
 	}{
 		"warm":                        {0, answers(29*time.Second, 200, ""), delivery.Outcome{Called: true, Status: 200}, 29 * time.Second},
-		"warm, too slow":              {0, answers(31*time.Second, 200, ""), delivery.Outcome{Called: true, Problem: "the connection broke: broken off"}, 30 * time.Second},
+		"warm, too slow":              {0, answers(31*time.Second, 200, ""), delivery.Outcome{Called: true}, 30 * time.Second},
 		"starts slowly":               {4 * minute, answers(4*minute+29*time.Second, 200, ""), delivery.Outcome{Called: true, Status: 200}, 4*minute + 29*time.Second},
 		"starts slowly, too slow":     {4 * minute, answers(5*minute, 200, ""), delivery.Outcome{Called: true}, 4*minute + 30*time.Second},
 		"never starts":                {never, answers(never, 200, ""), delivery.Outcome{}, 5 * minute},
@@ -55,12 +55,14 @@ func TestStart(t *testing.T) {
 		"warm, 503":                   {0, answers(time.Second, 503, "busy"), delivery.Outcome{Called: true, Status: 503}, time.Second},
 		"warm, 503 of the way's":      {0, answers(time.Second, 503, "queue full\n"), delivery.Outcome{}, time.Second},
 		"warm, 500 with those words":  {0, answers(time.Second, 500, "queue full\n"), delivery.Outcome{Called: true, Status: 500}, time.Second},
+		"warm, 502 of the function's": {0, answers(time.Second, 502, "no"), delivery.Outcome{Called: true, Status: 502}, time.Second},
+		"warm, 502 of the way's":      {0, answers(time.Second, 502, "EOF\n"), delivery.Outcome{Called: true, Status: 502, Broke: time.Second}, time.Second},
 		"a stream that takes no time": {0, answers(0, 202, ""), delivery.Outcome{Called: true, Status: 202}, 0},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := Lease{Address: "offers:80", Header: http.Header{"K": {"v"}}, Refusals: map[string]bool{"queue full": true}}
+				l := Lease{Address: "offers:80", Header: http.Header{"K": {"v"}}, Way: signs}
 				if test.ready > 0 {
 					ready := make(chan struct{})
 					l.Ready = ready
@@ -74,7 +76,7 @@ func TestStart(t *testing.T) {
 				if took := time.Since(start); took != test.took {
 					t.Errorf("it took %v, want %v", took, test.took)
 				}
-				if got.Called != test.want.Called || got.Status != test.want.Status || (answer == nil) != (got.Status == 0) {
+				if got.Called != test.want.Called || got.Status != test.want.Status || got.Broke != test.want.Broke || (answer == nil) != (got.Status == 0) {
 					t.Errorf("got %+v, %+v, want %+v", got, answer, test.want)
 				}
 				if got.Status == 0 && got.Problem == "" {
@@ -86,6 +88,45 @@ func TestStart(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestBroke tells a connection that broke because the instance ended from one that
+// the function broke off.
+func TestBroke(t *testing.T) {
+	ended := func() <-chan struct{} { c := make(chan struct{}); close(c); return c }
+	for name, test := range map[string]struct {
+		ended func() <-chan struct{}
+		want  time.Duration
+	}{
+		"it is not known": {func() <-chan struct{} { return nil }, time.Second},
+		"it ended":        {ended, time.Second},
+		"it lives":        {func() <-chan struct{} { return make(chan struct{}) }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				breaks := way(func(*http.Request) (*http.Response, error) {
+					time.Sleep(time.Second)
+					return nil, io.ErrUnexpectedEOF
+				})
+				e := &event.Event{Attributes: []event.Attribute{{Name: "id", Value: "7"}}}
+				got, _ := Do(breaks, Lease{Address: "offers:80", Ended: test.ended()}, time.Minute, EventRequest(t.Context(), e, "/", "joined", 1))
+				if !got.Called || got.Broke != test.want {
+					t.Errorf("%+v, want %v", got, test.want)
+				}
+			})
+		})
+	}
+}
+
+// signs are those of a server on the way.
+func signs(status int, body string) Sign {
+	switch {
+	case status == 503 && body == "queue full":
+		return NotPassedOn
+	case status == 502 && body == "EOF":
+		return BrokeOff
+	}
+	return Arrived
 }
 
 // TestStopLetsAnAnswerGoOn checks that a call whose answer has begun is not

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -19,11 +21,23 @@ const (
 	headerRevision  = "Knative-Serving-Revision"
 )
 
-// refusals are what Knative's activator and queue-proxy say themselves:
-// knative.dev/serving/pkg/queue (a full queue, a wait that took too long) and
-// knative.dev/pkg/network/handlers (an instance that is going).
-var refusals = map[string]bool{
-	"pending request queue full": true, "context deadline exceeded": true, "shutting down": true,
+// way reads what Knative's activator and queue-proxy may have answered themselves. A
+// 503 is of knative.dev/serving/pkg/queue (a full queue, a wait that took too long) or
+// knative.dev/pkg/network/handlers (an instance that is going). A 502 has the error of
+// the connection to the next one on the way, or to the function
+// (knative.dev/pkg/network, ErrorHandler and DialWithBackOff; net/http, Transport).
+func way(status int, body string) invoke.Sign {
+	ends := func(with ...string) bool {
+		return slices.ContainsFunc(with, func(s string) bool { return strings.HasSuffix(body, s) })
+	}
+	switch {
+	case status == http.StatusServiceUnavailable && slices.Contains([]string{"pending request queue full", "context deadline exceeded", "shutting down"}, body),
+		status == http.StatusBadGateway && (strings.HasPrefix(body, "dial tcp ") || strings.HasPrefix(body, "timed out dialing ")):
+		return invoke.NotPassedOn
+	case status == http.StatusBadGateway && ends("EOF", "connection reset by peer", "broken pipe", "use of closed network connection", "server closed idle connection"):
+		return invoke.BrokeOff
+	}
+	return invoke.Arrived
 }
 
 // Acquire is the right to call a function. It waits for the function's first
@@ -60,11 +74,11 @@ func (w *World) Acquire(ctx context.Context, f names.Function) (invoke.Lease, er
 func (w *World) lease(f names.Function, name string) invoke.Lease {
 	revision := types.NamespacedName{Namespace: f.Namespace, Name: name}
 	l := invoke.Lease{
-		Address:  cmp.Or(w.revisions.address(revision), name+"."+f.Namespace+".svc:80"),
-		Header:   http.Header{headerNamespace: {f.Namespace}, headerRevision: {name}},
-		Ready:    w.revisions.some(revision),
-		Refusals: refusals,
-		Release:  func() {},
+		Address: cmp.Or(w.revisions.address(revision), name+"."+f.Namespace+".svc:80"),
+		Header:  http.Header{headerNamespace: {f.Namespace}, headerRevision: {name}},
+		Ready:   w.revisions.some(revision),
+		Way:     way,
+		Release: func() {},
 	}
 	select {
 	case <-l.Ready:

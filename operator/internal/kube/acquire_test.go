@@ -244,3 +244,27 @@ func TestConcurrentUse(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// TestWay reads answers that are of what stands before a function, and of functions.
+func TestWay(t *testing.T) {
+	for body, want := range map[string]map[int]invoke.Sign{
+		"pending request queue full":                           {503: invoke.NotPassedOn, 502: invoke.Arrived},
+		"context deadline exceeded":                            {503: invoke.NotPassedOn, 504: invoke.Arrived},
+		"shutting down":                                        {503: invoke.NotPassedOn},
+		"dial tcp 127.0.0.1:8080: connect: connection refused": {502: invoke.NotPassedOn, 503: invoke.Arrived},
+		"timed out dialing 10.2.0.7:8012 after 11.98s":         {502: invoke.NotPassedOn},
+		"EOF":            {502: invoke.BrokeOff, 503: invoke.Arrived},
+		"unexpected EOF": {502: invoke.BrokeOff},
+		"read tcp 127.0.0.1:1->127.0.0.1:8080: read: connection reset by peer": {502: invoke.BrokeOff},
+		"write tcp 127.0.0.1:1->127.0.0.1:8080: write: broken pipe":            {502: invoke.BrokeOff},
+		"http: server closed idle connection":                                  {502: invoke.BrokeOff},
+		"":                                                                     {502: invoke.Arrived, 503: invoke.Arrived},
+		`{"error":"the dial tcp of my own upstream failed"}`:                   {502: invoke.Arrived, 503: invoke.Arrived},
+	} {
+		for status, want := range want {
+			if got := way(status, body); got != want {
+				t.Errorf("%d %q: %v, want %v", status, body, got, want)
+			}
+		}
+	}
+}

@@ -252,6 +252,7 @@ func TestDeathInFlight(t *testing.T) {
 	if _, err := http.Get("http://" + lease.Address + "/die"); err == nil {
 		t.Error("the call to a dying process succeeded")
 	}
+	<-lease.Ended
 	eventually(t, "the death is seen", func() bool { return len(w.Running()) == 0 })
 	again := w.acquire(t, offers)
 	if got := get(t, again, "/env/GREETING"); got != "hello" {

@@ -32,6 +32,7 @@ type instance struct {
 	revoke   func()
 	cmd      *exec.Cmd
 	output   *output
+	exited   chan struct{} // closed when the process has exited
 	ended    chan struct{} // closed when the process is gone and its traces are removed
 
 	signals sync.Mutex
@@ -63,7 +64,7 @@ func (i *instance) take() *slot {
 	}
 	i.slots++
 	s := &slot{instance: i}
-	s.lease = invoke.Lease{Address: i.address, Release: func() { i.function.release(s) }}
+	s.lease = invoke.Lease{Address: i.address, Ended: i.exited, Release: func() { i.function.release(s) }}
 	return s
 }
 
@@ -111,6 +112,7 @@ func (p *Processes) spawn(f *function, program *Program) (*instance, error) {
 		port:    port,
 		address: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)),
 		files:   p.runFiles(f.name, port),
+		exited:  make(chan struct{}),
 		ended:   make(chan struct{}),
 	}
 	if err := i.files.writeToken(token); err != nil {
@@ -185,6 +187,7 @@ func (i *instance) reap(p *Processes) {
 	if err != nil {
 		p.config.Logger.Error("waiting for a process failed", "function", i.function.name, "error", err)
 	}
+	close(i.exited)
 	i.signals.Lock()
 	i.state = state
 	_ = syscall.Kill(-i.pid(), syscall.SIGKILL) // what the process left in its group
