@@ -15,22 +15,8 @@ const (
 	besideType  = "bench.beside.v1"  // the good ones of the same trigger
 	failing     = 10_000             // events that keep failing
 	besideRate  = 100                // events of each healthy stream in a second
+	failures    = 80                 // calls that fail in a second, at least: a turn without them would say nothing
 )
-
-// stage is how far events that fail have come.
-type stage struct {
-	what   string
-	failer string  // folder of the function that fails them
-	calls  int     // that each has had, on average, when a turn begins
-	least  float64 // calls in a second that still fail then: full jitter halves what the backoff is
-}
-
-// The backoff of a trigger that sets none doubles from one second; from five
-// minutes on, it grows no more.
-var stages = []stage{
-	{"failing", "hack/bench/failer", 6, 200},
-	{"failing late", "hack/bench/failer-late", 1, 55},
-}
 
 // healthy is what came of the healthy streams in a turn.
 type healthy struct {
@@ -39,28 +25,17 @@ type healthy struct {
 }
 
 // failingBeside measures two healthy streams, alone and beside events that keep
-// failing, early and late. Each turn has a system of its own.
-func failingBeside(ctx context.Context, w *workshop) (results []result, err error) {
-	for _, stage := range stages {
-		of, err := w.failingStage(ctx, stage)
-		if err != nil {
-			return nil, err
-		}
-		results = append(results, of...)
-	}
-	return results, nil
-}
-
-func (w *workshop) failingStage(ctx context.Context, stage stage) ([]result, error) {
+// failing. Each turn has a system of its own.
+func failingBeside(ctx context.Context, w *workshop) ([]result, error) {
 	raws, owns, err := takeTurns(10*time.Second, 0, failing, func(many int, length time.Duration) (healthy, error) {
-		return w.healthyBeside(ctx, stage, many, length)
+		return w.healthyBeside(ctx, many, length)
 	})
 	if err != nil {
 		return nil, err
 	}
 	line := func(what string, of func(healthy) []time.Duration) result {
 		raw, own := p99s(raws, of), p99s(owns, of)
-		return result{what: stage.what + what, ours: spread(own), yardstick: spread(raw), value: float64(median(own)) / float64(median(raw)), target: 1.2}
+		return result{what: "failing" + what, ours: spread(own), yardstick: spread(raw), value: float64(median(own)) / float64(median(raw)), target: 1.2}
 	}
 	var failed []float64
 	for _, h := range owns {
@@ -69,7 +44,7 @@ func (w *workshop) failingStage(ctx context.Context, stage stage) ([]result, err
 	return []result{
 		line(", other p99", func(h healthy) []time.Duration { return h.other }),
 		line(", same p99", func(h healthy) []time.Duration { return h.same }),
-		{what: stage.what + " calls", ours: rate(median(failed)), value: slices.Min(failed), unit: "/s", target: stage.least, least: true},
+		{what: "failing calls", ours: rate(median(failed)), value: slices.Min(failed), unit: "/s", target: failures, least: true},
 	}, nil
 }
 
@@ -86,13 +61,13 @@ func spread(turns []time.Duration) string {
 	return fmt.Sprintf("%s (%.3g-%.3g)", inMillis(median(turns)), millis(slices.Min(turns)), millis(slices.Max(turns)))
 }
 
-// healthyBeside starts a system with so many events that fail, waits until they
-// are at that stage of their retries, and runs the healthy streams for a while.
-func (w *workshop) healthyBeside(ctx context.Context, at stage, many int, length time.Duration) (h healthy, err error) {
+// healthyBeside starts a system with so many events that fail, waits until each has
+// been called, and runs the healthy streams for a while.
+func (w *workshop) healthyBeside(ctx context.Context, many int, length time.Duration) (h healthy, err error) {
 	if w.data, err = os.MkdirTemp(w.dir, "failing-"); err != nil {
 		return h, fmt.Errorf("making a data folder: %w", err)
 	}
-	s, err := w.startSink(ctx, "-f", at.failer)
+	s, err := w.startSink(ctx, "-f", "hack/bench/failer")
 	if err != nil {
 		return h, err
 	}
@@ -110,7 +85,7 @@ func (w *workshop) healthyBeside(ctx context.Context, at stage, many int, length
 	if err := bad.postMany(ctx, many, bad.event); err != nil {
 		return h, err
 	}
-	if err := same.awaitFailed(ctx, many*at.calls); err != nil {
+	if err := same.awaitFailed(ctx, many); err != nil {
 		return h, err
 	}
 	for _, length := range []time.Duration{2 * time.Second, length} { // the first, in which everything gets warm, does not count

@@ -14,8 +14,7 @@
 //	events-ordered     10,000 events of 1,000 keys, each with 1 ms of work, 128 at once. Yardstick: the same without order.
 //	                   Then 200,000 more while the function is killed every second; how many calls began out of order.
 //	failing            100 events/s to one function, and 100 good ones to the trigger of another at which 10,000 events fail: the p99 of
-//	                   each stream. Early, when each was called six times on average by the backoff that a trigger has; and
-//	                   late, when they are called after the longest backoff there is, where they stay from their first minutes on.
+//	                   each stream, from when each of the 10,000 was called once.
 //	                   Yardstick: the same streams without the 10,000. And how many calls failed in a second meanwhile.
 //	filtered           Events of 99 types, beside a function that subscribes to a 100th: how many of them the dispatcher settled, and
 //	                   the CPU time that each takes more than without the subscriber, the NATS server's included.

@@ -255,6 +255,10 @@ func (w *steps) deliver(waiting, calling context.Context, jobs []*job) {
 
 // decide says what the outcome means for the message.
 func (w *steps) decide(j *job) {
-	j.took = time.Since(j.taken)
-	j.verdict = delivery.Decide(j.sub.Policy, j.message, j.outcome, time.Now(), rand.Float64())
+	now := time.Now()
+	j.took = now.Sub(j.taken)
+	j.verdict = delivery.Decide(j.sub.Policy, j.message, j.outcome, now, rand.Float64())
+	if v := &j.verdict; v.Action == delivery.Retry && j.held == nil {
+		v.Delay = w.due.place(now, now.Add(v.Delay), rand.Float64()).Sub(now)
+	}
 }

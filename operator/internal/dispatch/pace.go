@@ -11,9 +11,6 @@ import (
 // triggers of a dispatcher, and between those of two retries that go to the log.
 const paceGap = time.Millisecond
 
-// paceSpread is how often NATS looks for what has fallen due.
-const paceSpread = 250 * time.Millisecond
-
 // pace has what is repeated begin evenly. NATS hands out what has fallen due four
 // times a second, all at once: a good message that comes at such a moment would wait
 // until each of them is called.
@@ -49,5 +46,5 @@ func (p *pace) turn(ctx context.Context, gap time.Duration) {
 
 // spread is the gap that lets those that wait begin before NATS looks again.
 func spread(waiting uint64) time.Duration {
-	return min(paceGap, paceSpread/time.Duration(waiting+1))
+	return min(paceGap, quarter/time.Duration(waiting+1))
 }

@@ -19,12 +19,13 @@ type steps struct {
 	pace   *pace
 	paced  atomic.Int32 // how many calls wait for it
 	inLine atomic.Int32 // how many wait to be called apart
+	due    calendar     // of retries
 	sub    atomic.Pointer[wiring.Subscription]
 	log    *slog.Logger
 }
 
 func newSteps(cfg *Config, memory *memory, apart *apart, pace *pace, sub *wiring.Subscription) *steps {
-	s := &steps{cfg: cfg, memory: memory, apart: apart, pace: pace}
+	s := &steps{cfg: cfg, memory: memory, apart: apart, pace: pace, due: calendar{taken: map[int64]int{}}}
 	s.sub.Store(sub)
 	s.log = cfg.Logger.With("function", sub.Function.String(), "trigger", sub.Trigger)
 	return s
