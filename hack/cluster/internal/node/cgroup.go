@@ -13,10 +13,7 @@ import (
 	"syscall"
 )
 
-const (
-	cgroupMount = "/sys/fs/cgroup"
-	cgroup2     = 0x63677270 // the file system's magic number
-)
+const cgroupMount = "/sys/fs/cgroup"
 
 // cgroup is above every process of the cluster, so that all can be found when
 // nothing else is known of them any more. Its name is the state folder's alone.
@@ -28,24 +25,20 @@ func (n Node) cgroup() string {
 // podCgroup is where the kubelet puts pods.
 func (n Node) podCgroup() string { return n.cgroup() + "/pods" }
 
-// cgroupTrees returns the root of each hierarchy: one with cgroup v2, one for
-// each controller, and one more, with v1.
-func cgroupTrees() ([]string, error) {
-	var stat syscall.Statfs_t
-	if err := syscall.Statfs(cgroupMount, &stat); err != nil {
-		return nil, err
+// cgroupTrees returns the root of each hierarchy below the mount: one with cgroup
+// v2, the mount itself; one for each controller, and one more, with v1.
+func cgroupTrees(mount string) ([]string, error) {
+	if _, err := os.Stat(filepath.Join(mount, "cgroup.controllers")); err == nil {
+		return []string{mount}, nil
 	}
-	if stat.Type == cgroup2 {
-		return []string{cgroupMount}, nil
-	}
-	entries, err := os.ReadDir(cgroupMount)
+	entries, err := os.ReadDir(mount)
 	if err != nil {
 		return nil, err
 	}
 	var trees []string
 	for _, e := range entries {
 		if e.IsDir() {
-			trees = append(trees, filepath.Join(cgroupMount, e.Name()))
+			trees = append(trees, filepath.Join(mount, e.Name()))
 		}
 	}
 	return trees, nil
@@ -53,57 +46,79 @@ func cgroupTrees() ([]string, error) {
 
 // makeCgroups makes the cluster's cgroups and puts the process into its own.
 // Only where processes are counted: the host's other limits stay in force.
-func (n Node) makeCgroups(pid int) error {
-	trees, err := cgroupTrees()
+func (n Node) makeCgroups(mount string, pid int) error {
+	trees, err := cgroupTrees(mount)
 	if err != nil {
 		return err
 	}
+	var own string
 	for _, tree := range trees {
-		top := filepath.Join(tree, n.cgroup())
-		for _, folder := range []string{top, filepath.Join(tree, n.podCgroup())} {
+		prepare := inherit
+		if tree == mount {
+			prepare = delegate
+		}
+		for _, folder := range []string{filepath.Join(tree, n.cgroup()), filepath.Join(tree, n.podCgroup())} {
 			if err := os.MkdirAll(folder, 0o755); err != nil {
 				return err
 			}
-			for _, file := range []string{"cpuset.cpus", "cpuset.mems"} { // empty in v1 until set
-				inherit(filepath.Dir(folder), folder, file)
+			if err := prepare(filepath.Dir(folder), folder); err != nil {
+				return err
 			}
 		}
-		delegate(tree)
-		delegate(top)
-		if tree != cgroupMount && filepath.Base(tree) != "pids" {
-			continue
+		if tree == mount || slices.Contains(strings.Split(filepath.Base(tree), ","), "pids") {
+			own = filepath.Join(tree, n.cgroup(), "node")
 		}
-		own := filepath.Join(top, "node")
-		if err := os.MkdirAll(own, 0o755); err != nil {
+	}
+	if own == "" {
+		return fmt.Errorf("%s has no controller pids, which the cluster needs", mount)
+	}
+	if err := os.MkdirAll(own, 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(own, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o644)
+}
+
+// inherit gives a new group the processors and memory of its parent: in v1 it has
+// none until they are set, and takes no process.
+func inherit(parent, child string) error {
+	for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
+		value, err := os.ReadFile(filepath.Join(parent, file))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // of another controller
+		}
+		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(own, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(child, file), value, 0o644); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func inherit(parent, child, file string) {
-	if value, err := os.ReadFile(filepath.Join(parent, file)); err == nil {
-		_ = os.WriteFile(filepath.Join(child, file), value, 0o644)
-	}
-}
-
-// delegate lets the groups below one use its controllers, which only v2 asks for.
-func delegate(group string) {
-	controllers, err := os.ReadFile(filepath.Join(group, "cgroup.controllers"))
+// delegate lets the groups below one use the controllers that the kubelet does,
+// which only v2 asks for. It can do without hugetlb where the host has none.
+func delegate(parent, _ string) error {
+	text, err := os.ReadFile(filepath.Join(parent, "cgroup.controllers"))
 	if err != nil {
-		return
+		return err
 	}
-	for _, c := range strings.Fields(string(controllers)) {
-		_ = os.WriteFile(filepath.Join(group, "cgroup.subtree_control"), []byte("+"+c), 0o644)
+	offered := strings.Fields(string(text))
+	wanted := []string{"cpu", "cpuset", "memory", "pids"}
+	for _, c := range wanted {
+		if !slices.Contains(offered, c) {
+			return fmt.Errorf("%s has no controller %s, which the cluster needs", parent, c)
+		}
 	}
+	if slices.Contains(offered, "hugetlb") {
+		wanted = append(wanted, "hugetlb")
+	}
+	return os.WriteFile(filepath.Join(parent, "cgroup.subtree_control"), []byte("+"+strings.Join(wanted, " +")), 0o644)
 }
 
 // groupFolders returns the cluster's cgroups, the innermost first.
 func (n Node) groupFolders() ([]string, error) {
-	trees, err := cgroupTrees()
+	trees, err := cgroupTrees(cgroupMount)
 	if err != nil {
 		return nil, err
 	}

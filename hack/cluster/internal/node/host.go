@@ -97,7 +97,7 @@ func (n Node) startInit(self string) error {
 	if err := os.WriteFile(n.in("pid"), []byte(pid), 0o644); err != nil {
 		return err
 	}
-	if err := n.makeCgroups(cmd.Process.Pid); err != nil {
+	if err := n.makeCgroups(cgroupMount, cmd.Process.Pid); err != nil {
 		return fmt.Errorf("making cgroups: %w", err)
 	}
 	return layLink(pid)
