@@ -81,7 +81,7 @@ func (d *doors) serviceDoor(ctx context.Context, call services.Call) (*serve.Ser
 	if err != nil {
 		return nil, fmt.Errorf("preparing to ask the API server for its keys: %w", err)
 	}
-	accounts, err := identity.NewAccounts(ctx, d.REST.Host, client)
+	accounts, err := identity.NewAccounts(ctx, d.REST.Host, client, d.Log)
 	if err != nil {
 		return nil, err
 	}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -20,6 +22,7 @@ import (
 // Bounds of Accounts.
 const (
 	keysTimeout = 5 * time.Second // for asking the API server for its keys
+	keysSilence = time.Minute     // from one word about keys that cannot be had to the next
 	maxVerified = 10_000          // tokens that are remembered as verified
 	maxDocument = 1 << 20         // bytes of the API server's answers
 )
@@ -33,10 +36,13 @@ var algorithms = []string{oidc.RS256, oidc.RS384, oidc.RS512, oidc.ES256, oidc.E
 // verified by the API server's keys, without asking it about each: one that is
 // bound to a pod stays good until it expires, when the pod is gone already.
 type Accounts struct {
-	verifier *oidc.IDTokenVerifier
+	issuer string
+	keys   oidc.KeySet
+	log    *slog.Logger
 
 	mu       sync.Mutex
 	verified map[[sha256.Size]byte]account
+	told     time.Time // when it was last said that the keys cannot be had
 }
 
 type account struct {
@@ -46,7 +52,7 @@ type account struct {
 
 // NewAccounts asks the API server at base for its issuer; client is one that the
 // server lets read its discovery document and keys.
-func NewAccounts(ctx context.Context, base string, client *http.Client) (*Accounts, error) {
+func NewAccounts(ctx context.Context, base string, client *http.Client, log *slog.Logger) (*Accounts, error) {
 	base = strings.TrimSuffix(base, "/")
 	issuer, err := readIssuer(ctx, base+"/.well-known/openid-configuration", client)
 	if err != nil {
@@ -56,10 +62,7 @@ func NewAccounts(ctx context.Context, base string, client *http.Client) (*Accoun
 	bounded.Timeout = keysTimeout
 	// The document's own jwks_uri may name an address for others: the keys are read from where the document was.
 	keys := oidc.NewRemoteKeySet(oidc.ClientContext(context.WithoutCancel(ctx), &bounded), base+"/openid/v1/jwks")
-	return &Accounts{
-		verifier: oidc.NewVerifier(issuer, keys, &oidc.Config{ClientID: v1alpha1.TokenAudience, SupportedSigningAlgs: algorithms}),
-		verified: map[[sha256.Size]byte]account{},
-	}, nil
+	return &Accounts{issuer: issuer, keys: keys, log: log, verified: map[[sha256.Size]byte]account{}}, nil
 }
 
 func readIssuer(ctx context.Context, url string, client *http.Client) (string, error) {
@@ -89,27 +92,56 @@ func readIssuer(ctx context.Context, url string, client *http.Client) (string, e
 }
 
 // Identify is the function whose account a token is of; ok is false for a token
-// that is not the API server's, has expired, is for another audience, or cannot
-// be verified because the server's keys cannot be had.
-func (a *Accounts) Identify(token string) (f names.Function, ok bool) {
+// that is not the API server's, has expired, or is for another audience. It fails
+// when the server's keys cannot be had.
+func (a *Accounts) Identify(token string) (f names.Function, ok bool, err error) {
 	digest := sha256.Sum256([]byte(token))
 	a.mu.Lock()
 	known, ok := a.verified[digest]
 	a.mu.Unlock()
 	if ok && time.Now().Before(known.expires) {
-		return known.function, true
+		return known.function, true, nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), keysTimeout)
 	defer cancel()
-	t, err := a.verifier.Verify(ctx, token)
+	keys := &attempt{KeySet: a.keys}
+	t, err := oidc.NewVerifier(a.issuer, keys, &oidc.Config{ClientID: v1alpha1.TokenAudience, SupportedSigningAlgs: algorithms}).Verify(ctx, token)
+	if keys.missing != nil {
+		a.tell(keys.missing)
+		return names.Function{}, false, keys.missing
+	}
 	if err != nil {
-		return names.Function{}, false
+		return names.Function{}, false, nil
 	}
 	f, ok = ofAccount(t.Subject)
 	if ok {
 		a.remember(digest, account{f, t.Expiry})
 	}
-	return f, ok
+	return f, ok, nil
+}
+
+// attempt notes of one verification what the verifier does not say: that it had no
+// keys.
+type attempt struct {
+	oidc.KeySet
+	missing error
+}
+
+func (a *attempt) VerifySignature(ctx context.Context, token string) ([]byte, error) {
+	payload, err := a.KeySet.VerifySignature(ctx, token)
+	a.missing = errors.Unwrap(err) // a RemoteKeySet wraps only what kept it from the keys
+	return payload, err
+}
+
+// tell says that the keys cannot be had, and is silent about it for a while.
+func (a *Accounts) tell(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if time.Since(a.told) < keysSilence {
+		return
+	}
+	a.told = time.Now()
+	a.log.Warn("the API server's keys cannot be had; functions with a new token are refused", "error", err)
 }
 
 // remember keeps a verified token. When there are too many, all are forgotten

@@ -1,14 +1,17 @@
 package identity_test
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -29,6 +32,8 @@ type issuing struct {
 	mu    sync.Mutex
 	keys  jose.JSONWebKeySet
 	asked atomic.Int64 // for the keys
+	sick  atomic.Bool  // it has no keys to give
+	log   bytes.Buffer // of who asks
 }
 
 func newIssuing(t *testing.T) *issuing {
@@ -39,6 +44,10 @@ func newIssuing(t *testing.T) *issuing {
 	})
 	mux.HandleFunc("GET /openid/v1/jwks", func(w http.ResponseWriter, _ *http.Request) {
 		s.asked.Add(1)
+		if s.sick.Load() {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		_ = json.NewEncoder(w).Encode(s.keys)
@@ -57,7 +66,7 @@ func (s *issuing) add(id string, key crypto.Signer) {
 
 func (s *issuing) accounts() *identity.Accounts {
 	s.t.Helper()
-	a, err := identity.NewAccounts(s.t.Context(), s.URL, s.Client())
+	a, err := identity.NewAccounts(s.t.Context(), s.URL, s.Client(), slog.New(slog.NewTextHandler(&s.log, nil)))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -140,9 +149,9 @@ func TestAccounts(t *testing.T) {
 	accounts := s.accounts()
 	for name, test := range tests {
 		for range 2 { // the second time some are remembered
-			f, ok := accounts.Identify(test.token)
-			if ok != (test.want != "") || ok && f.String() != test.want {
-				t.Errorf("a token %s is of %q, %v; want %q", name, f, ok, test.want)
+			f, ok, err := accounts.Identify(test.token)
+			if err != nil || ok != (test.want != "") || ok && f.String() != test.want {
+				t.Errorf("a token %s is of %q, %v, %v; want %q", name, f, ok, err, test.want)
 			}
 		}
 	}
@@ -156,19 +165,13 @@ func TestAccountsKeepUp(t *testing.T) {
 	accounts := s.accounts()
 	later := rsaKey(t)
 	token := sign(t, "later", jose.RS256, later, claims())
-	if f, ok := accounts.Identify(token); ok {
+	if f, ok, _ := accounts.Identify(token); ok {
 		t.Fatalf("known as %s before the server knows the key", f)
 	}
 	s.add("later", later)
-	// go-oidc gives the keys of a question that has just been answered to whoever
-	// asks before it has noted the end.
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if _, ok := accounts.Identify(token); ok {
-			break
-		}
-	}
+	eventually(t, func() bool { _, ok, _ := accounts.Identify(token); return ok })
 	for range 3 {
-		if f, ok := accounts.Identify(token); !ok || f != (names.Function{Namespace: "coop", Name: "offers"}) {
+		if f, ok, _ := accounts.Identify(token); !ok || f != (names.Function{Namespace: "coop", Name: "offers"}) {
 			t.Fatalf("identified as %q, %v", f, ok)
 		}
 	}
@@ -176,8 +179,46 @@ func TestAccountsKeepUp(t *testing.T) {
 		t.Errorf("the server was asked for its keys %d times, want 2", n)
 	}
 	s.Close()
-	if _, ok := accounts.Identify(token); !ok {
+	if _, ok, _ := accounts.Identify(token); !ok {
 		t.Error("a verified token is a stranger's while the server is away")
+	}
+}
+
+// TestAccountsWithoutKeys checks that nobody is called a stranger while the server's
+// keys cannot be had, and that it is logged, but not for each call.
+func TestAccountsWithoutKeys(t *testing.T) {
+	s := newIssuing(t)
+	key := rsaKey(t)
+	s.add("a", key)
+	accounts, token := s.accounts(), sign(t, "a", jose.RS256, key, claims())
+	s.sick.Store(true)
+	for range 3 {
+		if f, ok, err := accounts.Identify(token); ok || err == nil {
+			t.Errorf("identified as %q, %v, %v", f, ok, err)
+		}
+	}
+	if _, _, err := accounts.Identify("a.b.c"); err != nil {
+		t.Errorf("what is no token takes keys: %v", err)
+	}
+	if said := s.log.String(); strings.Count(said, "keys cannot be had") != 1 || !strings.Contains(said, "500") {
+		t.Errorf("it logs %q", said)
+	}
+	s.sick.Store(false)
+	eventually(t, func() bool { _, ok, _ := accounts.Identify(token); return ok })
+	s.Close()
+	if _, ok, err := accounts.Identify(sign(t, "later", jose.RS256, rsaKey(t), claims())); ok || err == nil {
+		t.Errorf("a server that is away: %v, %v", ok, err)
+	}
+}
+
+// eventually waits for what go-oidc does a moment after it has answered: it gives
+// the end of a question to whoever asks before it has noted that.
+func eventually(t *testing.T, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !done(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("waited in vain")
+		}
 	}
 }
 
@@ -189,7 +230,7 @@ func TestAccountsNeedAnIssuer(t *testing.T) {
 	}
 	for name, handler := range tests {
 		s := httptest.NewServer(handler)
-		if _, err := identity.NewAccounts(t.Context(), s.URL, s.Client()); err == nil {
+		if _, err := identity.NewAccounts(t.Context(), s.URL, s.Client(), slog.New(slog.DiscardHandler)); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 		s.Close()

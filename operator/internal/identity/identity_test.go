@@ -20,7 +20,7 @@ func TestTokens(t *testing.T) {
 	check := func(when string, want map[string]names.Function) {
 		t.Helper()
 		for token, f := range want {
-			if got, ok := tokens.Identify(token); got != f || ok != (f != names.Function{}) {
+			if got, ok, _ := tokens.Identify(token); got != f || ok != (f != names.Function{}) {
 				t.Errorf("%s: a token of %v is one of %v (%v)", when, f, got, ok)
 			}
 		}
@@ -32,7 +32,7 @@ func TestTokens(t *testing.T) {
 	revokeFirst()
 	revokeFirst()
 	check("revoked", map[string]names.Function{first: none, second: offers, other: members})
-	if _, ok := new(Tokens).Identify(second); ok {
+	if _, ok, _ := new(Tokens).Identify(second); ok {
 		t.Error("another process's tokens are known")
 	}
 }
@@ -49,11 +49,11 @@ func TestTokensConcurrently(t *testing.T) {
 				if _, dup := seen.LoadOrStore(token, true); dup || len(token) < 26 {
 					t.Errorf("the token %q is short, or issued twice", token)
 				}
-				if f, ok := tokens.Identify(token); !ok || f != offers {
+				if f, ok, _ := tokens.Identify(token); !ok || f != offers {
 					t.Errorf("a new token is not known: %v", f)
 				}
 				revoke()
-				if _, ok := tokens.Identify(token); ok {
+				if _, ok, _ := tokens.Identify(token); ok {
 					t.Error("a revoked token is known")
 				}
 			}

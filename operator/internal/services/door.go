@@ -18,9 +18,10 @@ import (
 	"github.com/serviceful/serviceful/operator/internal/wiring"
 )
 
-// Identifier says which function a bearer token belongs to.
+// Identifier says which function a bearer token belongs to, if it belongs to one. It
+// fails when that cannot be said now.
 type Identifier interface {
-	Identify(token string) (names.Function, bool)
+	Identify(token string) (f names.Function, ok bool, err error)
 }
 
 // EventLog stores events; all or none.
@@ -193,7 +194,11 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request, path string) error 
 func (d *Door) identify(w http.ResponseWriter, r *http.Request) (*wiring.Function, error) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if strings.EqualFold(scheme, "Bearer") {
-		if name, ok := d.cfg.Identifier.Identify(strings.TrimSpace(token)); ok {
+		name, ok, err := d.cfg.Identifier.Identify(strings.TrimSpace(token))
+		if err != nil {
+			return nil, serve.NewProblem(http.StatusServiceUnavailable, "identity-unavailable", "whose token this is cannot be said now: nothing was done; try again")
+		}
+		if ok {
 			if f := d.cfg.Snapshot().Functions[name]; f != nil {
 				return f, nil
 			}

@@ -63,6 +63,25 @@ func TestNoToken(t *testing.T) {
 	}
 }
 
+// keyless is an Identifier that cannot say anything now.
+type keyless struct{}
+
+func (keyless) Identify(string) (names.Function, bool, error) {
+	return names.Function{}, false, errors.New("the API server is away")
+}
+
+// TestNobodyKnown checks that a token which cannot be verified now is not called a
+// wrong one, and that no token is.
+func TestNobodyKnown(t *testing.T) {
+	f := newFixture(t, func(c *Config) { c.Identifier = keyless{} })
+	got := f.send(writer, "GET /v1/buckets/stock/keys", "", "")
+	f.wantProblem(got, 503, "identity-unavailable", "try again")
+	if got.Header.Get("WWW-Authenticate") != "" || strings.Contains(got.body, "API server") {
+		t.Errorf("it says what is not the function's: %s", got.body)
+	}
+	f.wantProblem(f.sendAs("GET /v1/buckets/stock/keys", "", ""), 401, "unauthenticated")
+}
+
 // TestNotGranted checks that a function may do what its emits and bindings say
 // and no more, and is told what to add.
 func TestNotGranted(t *testing.T) {
