@@ -64,6 +64,25 @@ func TestLint(t *testing.T) {
 	}
 }
 
+// TestNotesIngress reads what a first call is where there is an Ingress.
+func TestNotesIngress(t *testing.T) {
+	for set, want := range map[string]string{
+		"":                                       "\n   curl http://shop.serviceful.local/hello\n",
+		",gateway.ingress.tls[0].secretName=a":   "\n   curl https://shop.serviceful.local/hello\n",
+		",gateway.ingress.hosts={*.example.com}": "serviceful.dev/host=shop.example.com\n   curl http://shop.example.com/hello\n",
+		",domain=a.com,gateway.ingress.hosts={*.a.com,b.com}": "leads there from *.a.com, b.com.\n\n   curl http://shop.a.com/hello\n",
+	} {
+		t.Run(set, func(t *testing.T) {
+			t.Parallel()
+			out := mustRun(t, "helm", "install", "serviceful", chart, "--dry-run=client", "--set", "knative.check=false,gateway.ingress.enabled=true"+set)
+			_, notes, _ := strings.Cut(out, "\nNOTES:\n")
+			if !strings.Contains(notes, want) || strings.Contains(notes, "annotate") != strings.Contains(want, "serviceful.dev/host") {
+				t.Errorf("the notes lack %q:\n%s", want, notes)
+			}
+		})
+	}
+}
+
 // TestNotes reads what a user reads after an installation.
 func TestNotes(t *testing.T) {
 	for name, want := range map[string][]string{
@@ -73,7 +92,10 @@ func TestNotes(t *testing.T) {
 		},
 		"existing-nats":     {"Missing: an SMTP server"},
 		"high-availability": {"Missing: an SMTP server"},
-		"everything":        {"The Ingress serviceful-gateway leads there from shop.example.com, *.functions.example.com"},
+		"everything": {
+			"The Ingress serviceful-gateway leads there from shop.example.com, *.functions.example.com.",
+			"annotate namespace shop serviceful.dev/host=shop.example.com\n   curl https://shop.example.com/hello\n",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -54,6 +54,13 @@ annotations:
 {{- div (mul (trimSuffix "Gi" .Values.nats.storage.size | int64) 1024 4) 5 }}MB
 {{- end }}
 
+{{/* The version of Knative Serving, by its namespace's label; nothing where that has none. */}}
+{{- define "serviceful.knativeVersion" -}}
+{{- $namespace := lookup "v1" "Namespace" "" .Values.knative.namespace | default dict -}}
+{{- $version := dig "metadata" "labels" "app.kubernetes.io/version" "" $namespace | trimPrefix "v" -}}
+{{- if regexMatch "^[0-9]+\\.[0-9]+\\.[0-9]+" $version }}{{ $version }}{{ end -}}
+{{- end }}
+
 {{/* The flags that say where NATS is. */}}
 {{- define "serviceful.natsArgs" -}}
 - {{ printf "--nats=%s" (.Values.nats.url | default "nats://serviceful-nats:4222") | quote }}
