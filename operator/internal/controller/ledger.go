@@ -20,7 +20,7 @@ type entry struct {
 	laid            string // the plan that NATS was brought to; "": unknown
 	orphaned        bool   // triggers that are gone have left something
 	facts           *facts // what the survey saw last; nil: nothing yet
-	revision, image string
+	revision, image string // "": its image has no digest
 }
 
 // facts are what the survey saw of one function.
@@ -99,13 +99,13 @@ func (l *ledger) retired(o bus.Orphan) {
 	delete(l.orphanage, o)
 }
 
-func (l *ledger) image(f names.Function, revision string) string {
+func (l *ledger) image(f names.Function, revision string) (image string, known bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if e := l.of(f); e.revision == revision {
-		return e.image
+		return e.image, true
 	}
-	return ""
+	return "", false
 }
 
 func (l *ledger) noteImage(f names.Function, revision, image string) {

@@ -128,16 +128,15 @@ func (r *reconciler) observeImage(ctx context.Context, p *pass, revision string)
 	if revision == "" {
 		return nil
 	}
-	image := r.ledger.image(p.name, revision)
-	if image == "" {
+	image, known := r.ledger.image(p.name, revision)
+	if !known {
 		found := &servingv1.Revision{}
 		if err := r.live.Get(ctx, client.ObjectKey{Namespace: p.fn.Namespace, Name: revision}, found); err != nil {
 			return client.IgnoreNotFound(err)
 		}
-		if len(found.Status.ContainerStatuses) == 0 {
-			return nil // an image of a registry that Knative does not ask has no digest
+		if of := found.Status.ContainerStatuses; len(of) > 0 { // an image of a registry that Knative does not ask has no digest
+			image = of[0].ImageDigest
 		}
-		image = found.Status.ContainerStatuses[0].ImageDigest
 		r.ledger.noteImage(p.name, revision, image)
 	}
 	p.fn.Status.Image = image

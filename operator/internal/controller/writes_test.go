@@ -57,6 +57,32 @@ func TestLateCache(t *testing.T) {
 	})
 }
 
+// undigested is a cluster whose revisions have images without a digest.
+type undigested struct {
+	client.Reader
+	asked int
+}
+
+func (u *undigested) Get(context.Context, client.ObjectKey, client.Object, ...client.GetOption) error {
+	u.asked++
+	return nil
+}
+
+// TestNoDigest has a revision read once, also when it says nothing of its image.
+func TestNoDigest(t *testing.T) {
+	live := &undigested{}
+	r := &reconciler{live: live, ledger: newLedger()}
+	p := &pass{fn: &v1alpha1.Function{Status: v1alpha1.FunctionStatus{Image: "of an earlier revision"}}}
+	for range 2 {
+		if err := r.observeImage(t.Context(), p, "offers-00002"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if live.asked != 1 || p.fn.Status.Image != "" {
+		t.Errorf("asked %d times, and the image is %q", live.asked, p.fn.Status.Image)
+	}
+}
+
 // wrote checks what the operator wrote after the first n requests.
 func (w *world) wrote(n int, want ...string) {
 	w.t.Helper()
