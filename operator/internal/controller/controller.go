@@ -135,13 +135,24 @@ type reconciler struct {
 }
 
 // Cache says what is kept of the cluster: what is ours, and of Namespaces their
-// metadata, by the way they are read.
+// metadata, by the way they are read. Of a Function kubectl has put a copy into an
+// annotation, and none of those is read.
 func Cache() cache.Options {
 	ours := cache.ByObject{Label: labels.SelectorFromSet(labels.Set{render.ManagedByLabel: render.ManagedBy})}
 	return cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(), // half of an object, and read by nobody
-		ByObject:         map[client.Object]cache.ByObject{&servingv1.Service{}: ours, &corev1.ServiceAccount{}: ours},
+		ByObject: map[client.Object]cache.ByObject{
+			&servingv1.Service{}: ours, &corev1.ServiceAccount{}: ours, &v1alpha1.Function{}: {Transform: bare},
+		},
 	}
+}
+
+// bare is a Function as it is kept.
+func bare(o any) (any, error) {
+	if fn, ok := o.(*v1alpha1.Function); ok {
+		fn.ManagedFields, fn.Annotations = nil, nil
+	}
+	return o, nil
 }
 
 // Client says how the cluster is read: a Function not before the cache has what was

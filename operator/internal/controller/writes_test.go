@@ -36,6 +36,29 @@ func TestWrites(t *testing.T) {
 	w.wrote(before, "create event", "patch function/status", "patch function/status", "patch service")
 }
 
+// TestBareCache has a Function kept without its annotations, and the API server keep
+// them.
+func TestBareCache(t *testing.T) {
+	w := start(t)
+	fn := w.create("offers", offers)
+	change(w, fn, func(fn *v1alpha1.Function) {
+		fn.Annotations = map[string]string{corev1.LastAppliedConfigAnnotation: "{}", "example.com/other": "x"}
+	})
+	w.ready(fn)
+	w.cached(fn)
+	kept := &v1alpha1.Function{}
+	if err := w.operator.client.Get(t.Context(), client.ObjectKeyFromObject(fn), kept); err != nil {
+		t.Fatal(err)
+	}
+	if len(kept.Annotations)+len(kept.ManagedFields) > 0 || kept.Spec.Image != image {
+		t.Errorf("it is kept as %+v", kept)
+	}
+	w.get(fn)
+	if len(fn.Annotations) != 2 || len(fn.Finalizers) != 1 {
+		t.Errorf("the API server has the annotations %v and the finalizers %v", fn.Annotations, fn.Finalizers)
+	}
+}
+
 // late is a cache that never gets what was written.
 type late struct{ client.Client }
 

@@ -83,6 +83,7 @@ func New(cfg Config) (*World, error) {
 			}
 		},
 		ByObject: map[client.Object]cache.ByObject{
+			&v1alpha1.Function{}:         {Transform: without(func(*v1alpha1.Function) {})},
 			&servingv1.Service{}:         {Label: ours, Transform: without(func(s *servingv1.Service) { s.Spec = servingv1.ServiceSpec{} })},
 			&corev1.Service{}:            {Label: fronts, Transform: without(func(s *corev1.Service) { s.Spec.Selector = nil })},
 			&discoveryv1.EndpointSlice{}: {Label: addresses, Transform: without(func(s *discoveryv1.EndpointSlice) { s.Ports = nil })},
