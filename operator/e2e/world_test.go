@@ -125,26 +125,34 @@ func (s *space) eventually(what string, f func() bool) {
 // them.
 func (s *space) consumers(function string) (found []string) {
 	s.Helper()
-	address := strings.TrimSpace(s.kubectl("", "-n", system, "get", "pod", "serviceful-nats-0", "-o", "jsonpath={.status.podIP}"))
-	resp, err := http.Get("http://" + address + ":8222/jsz?consumers=true")
-	if err != nil {
-		s.Fatal(err)
-	}
-	defer resp.Body.Close()
-	var all server.JSInfo
-	if err := json.NewDecoder(resp.Body).Decode(&all); err != nil {
-		s.Fatal(err)
-	}
-	for _, account := range all.AccountDetails {
-		for _, stream := range account.Streams {
-			for _, c := range stream.Consumer {
-				if strings.HasSuffix(stream.Name, "_"+s.name) && strings.HasPrefix(c.Name, function+"_") {
-					found = append(found, stream.Name+"/"+c.Name)
-				}
+	for _, stream := range s.streams(system) {
+		for _, c := range stream.Consumer {
+			if strings.HasSuffix(stream.Name, "_"+s.name) && strings.HasPrefix(c.Name, function+"_") {
+				found = append(found, stream.Name+"/"+c.Name)
 			}
 		}
 	}
 	return found
+}
+
+// streams are those of the first NATS server of an installation, with what they are
+// configured to and with their consumers.
+func (s *space) streams(namespace string) (all []server.StreamDetail) {
+	s.Helper()
+	address := strings.TrimSpace(s.kubectl("", "-n", namespace, "get", "pod", "serviceful-nats-0", "-o", "jsonpath={.status.podIP}"))
+	resp, err := http.Get("http://" + address + ":8222/jsz?consumers=true&config=true")
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var info server.JSInfo
+	if err := json.NewDecoder(resp.Body).Decode(&info); err != nil {
+		s.Fatal(err)
+	}
+	for _, account := range info.AccountDetails {
+		all = append(all, account.Streams...)
+	}
+	return all
 }
 
 // answer is what came of a request.
