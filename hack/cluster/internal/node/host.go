@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -225,13 +226,11 @@ func (n Node) Leftovers() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	left = append(left, linesWith("mount", string(mounts), n.State)...)
-	checks := []struct{ what, command, needle string }{
-		{"link", "ip -o link", hostLink},
-		{"route", "ip route", "198.18."},
-		{"route", "ip route", "198.19."},
-		{"firewall rule", "iptables-save", "198.18."},
-		{"firewall rule", "iptables-save", "198.19."},
+	left = append(left, n.traces("mount", string(mounts))...)
+	checks := []struct{ what, command string }{
+		{"link", "ip -o link"},
+		{"route", "ip route"},
+		{"firewall rule", "iptables-save"},
 	}
 	for _, c := range checks {
 		fields := strings.Fields(c.command)
@@ -242,7 +241,7 @@ func (n Node) Leftovers() ([]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("running %s: %w", c.command, err)
 		}
-		left = append(left, linesWith(c.what, string(out), c.needle)...)
+		left = append(left, n.traces(c.what, string(out))...)
 	}
 	folders, err := n.groupFolders()
 	for _, folder := range folders {
@@ -251,14 +250,35 @@ func (n Node) Leftovers() ([]string, error) {
 	return left, err
 }
 
-func linesWith(what, text, needle string) []string {
+// traces are the lines of a text that name what a cluster makes.
+func (n Node) traces(what, text string) []string {
 	var found []string
 	for line := range strings.Lines(text) {
-		if strings.Contains(line, needle) {
+		if slices.ContainsFunc(strings.Fields(line), n.made) {
 			found = append(found, what+" "+strings.TrimSpace(line))
 		}
 	}
 	return found
+}
+
+// made reports whether a word is a folder of the state, the link to the node (with
+// its peer: serviceful0@if2), or addresses of the cluster's (with a port or not).
+func (n Node) made(word string) bool {
+	if word == n.State || strings.HasPrefix(word, n.State+"/") {
+		return true
+	}
+	word, _, _ = strings.Cut(word, ":")
+	if link, _, _ := strings.Cut(word, "@"); link == hostLink {
+		return true
+	}
+	addresses, err := netip.ParsePrefix(word)
+	if one, bad := netip.ParseAddr(word); bad == nil {
+		addresses, err = one.Prefix(one.BitLen())
+	}
+	return err == nil && slices.ContainsFunc([]string{linkRange, podRange, serviceRange}, func(of string) bool {
+		subnet := netip.MustParsePrefix(of)
+		return subnet.Contains(addresses.Addr()) && subnet.Bits() <= addresses.Bits()
+	})
 }
 
 // waitFor asks until the answer is yes, or says no after the limit.

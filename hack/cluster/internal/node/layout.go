@@ -12,6 +12,7 @@ import "path/filepath"
 const (
 	HostAddress    = "198.18.0.1"
 	Address        = "198.18.0.2"
+	linkRange      = "198.18.0.0/30"
 	podRange       = "198.18.128.0/17"
 	serviceRange   = "198.19.0.0/16"
 	kubernetesIP   = "198.19.0.1"
