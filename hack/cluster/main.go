@@ -27,7 +27,7 @@ usage: ./hack/cluster/cluster COMMAND
   up               build what is not built yet, clear what a killed cluster left, start a new one
   check            say whether this machine can run it, and change nothing
   down             stop the cluster; nothing of it stays but its logs
-  status           say how every component and every pod is
+  status           say how every component and every pod is; the exit code is 3 when no cluster is up
   load FILE...     import image archives (tar) or OCI layout folders into the node's containerd
   logs [NAME]      name the log files, or print those of one component or container
   kubectl ARGS...  run kubectl against the cluster
@@ -79,6 +79,11 @@ func main() {
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "cluster:", err)
+	}
+	switch {
+	case errors.Is(err, errDown):
+		os.Exit(3) // as a service's status is that does not run
+	case err != nil:
 		os.Exit(1)
 	}
 }
