@@ -58,14 +58,18 @@ func answered(code int, eventType, id string) answer {
 func answerPublishes(c *C) {
 	c.inTurn("a2", answered(200, "answers.a2.binary", "binary"),
 		answer{Status: 201, Header: []string{contentJSON}, Body: structured("answers.a2.json", "json")},
-		answer{Header: []string{contentBatch}, Body: "[" + structured("answers.a2.x", "batch-1") + "," + structured("answers.a2.y", "batch-2") + "]"})
-	for i, id := range []string{"1", "2", "3"} {
+		answer{Header: []string{contentBatch}, Body: "[" + structured("answers.a2.x", "batch-1") + "," + structured("answers.a2.y", "batch-2") + "]"},
+		answer{Header: []string{contentBatch}, Body: "[]"})
+	for i, id := range []string{"1", "2", "3", "4"} {
 		c.publish("answers.a2", id)
 		c.await("a2", i+1)
 	}
 	c.on("a2-call", func(*request) answer { return answered(200, "answers.a2.call", "call") })
 	c.awaitState(c.accepted("POST", "/answers/a2", ""), "succeeded")
 	c.only("a2-heard", "batch-1", "batch-2", "binary", "call", "json")
+	if letters := c.dead("a2"); len(letters) > 0 {
+		c.Errorf("it left %+v", letters)
+	}
 }
 
 func answerAccepted(c *C) {

@@ -30,8 +30,8 @@ func isCloudEvents(contentType string) bool {
 }
 
 // FromHTTP reads the events of an HTTP message: one in binary or structured
-// mode, or a batch. Every event is valid, no two of a batch have the same
-// source and id. Errors wrap ErrInvalid.
+// mode, or a batch, which may be empty. Every event is valid, no two of a batch
+// have the same source and id. Errors wrap ErrInvalid.
 func FromHTTP(h http.Header, body []byte) ([]*Event, error) {
 	contentType := h.Get("Content-Type")
 	if !isCloudEvents(contentType) {
@@ -87,8 +87,11 @@ func fromBatch(body []byte) ([]*Event, error) {
 	if err := json.Unmarshal(body, &raw); err != nil {
 		return nil, invalid("the batch is not a JSON array: %v", plainly(err))
 	}
-	if len(raw) == 0 || len(raw) > MaxBatch {
-		return nil, invalid("a batch holds 1 to %d events, this one %d", MaxBatch, len(raw))
+	if raw == nil {
+		return nil, invalid("the batch is not a JSON array: it is another value: null")
+	}
+	if len(raw) > MaxBatch {
+		return nil, invalid("a batch holds at most %d events, this one %d", MaxBatch, len(raw))
 	}
 	events := make([]*Event, len(raw))
 	seen := make(map[[2]string]bool, len(raw))

@@ -155,8 +155,7 @@ func TestFromHTTPRefuses(t *testing.T) {
 		"JSON, both data":        {js, structured(`"data":1`, `"data_base64":"aGk="`), "data_base64"},
 		"JSON, encoded too long": {js, structured(`"x":"` + strings.Repeat("é", MaxAttributes/6) + `"`), "more than 32768"},
 		"batch no array":         {batch, structured(), "array"},
-		"batch empty":            {batch, "[]", "1 to 1000"},
-		"batch null":             {batch, "null", "1 to 1000"},
+		"batch null":             {batch, "null", "array: it is another value: null"},
 		"batch too long":         {batch, "[" + strings.Repeat("0,", MaxBatch) + "0]", "this one 1001"},
 		"batch, one bad":         {batch, "[" + structured() + "," + structured(`"time":"x"`) + "]", `event 2 of the batch is not a valid CloudEvent: time "x"`},
 		"batch, one null":        {batch, "[null]", "event 1"},
@@ -189,6 +188,9 @@ func TestFromHTTPBatch(t *testing.T) {
 	}
 	if len(events) != MaxBatch {
 		t.Errorf("got %d events, want %d", len(events), MaxBatch)
+	}
+	if events, err := FromHTTP(contentType(ContentTypeBatch), []byte(" [ ]")); len(events) != 0 || err != nil {
+		t.Errorf("an empty batch holds %d events: %v", len(events), err)
 	}
 }
 

@@ -18,6 +18,9 @@ func (d *Door) publish(w http.ResponseWriter, r *http.Request, c caller) error {
 	if err != nil {
 		return serve.NewProblem(http.StatusBadRequest, "malformed-event", "%v", err)
 	}
+	if len(events) == 0 {
+		return serve.NewProblem(http.StatusBadRequest, "malformed-event", "the batch is empty: it holds 1 to %d events", event.MaxBatch)
+	}
 	hops, err := hopsOf(r.Header)
 	if err != nil {
 		return err
