@@ -139,6 +139,8 @@ func eventMalformed(c *C) {
 		"no id":             {"", "Ce-Specversion: 1.0", "Ce-Type: events.e7", "Ce-Source: /a"},
 		"version":           {"", "Ce-Specversion: 0.3", "Ce-Type: events.e7", "Ce-Source: /a", "Ce-Id: 1"},
 		"type":              {"", "Ce-Specversion: 1.0", "Ce-Type: events e7", "Ce-Source: /a", "Ce-Id: 1"},
+		"source":            {"", "Ce-Specversion: 1.0", "Ce-Type: events.e7", "Ce-Source: /a%20b", "Ce-Id: 1"},
+		"source in JSON":    {strings.Replace(structured("events.e7", "1"), "/events.e7", "/a b", 1), contentJSON},
 		"no event":          {"{}", "Content-Type: application/json"},
 		"no JSON":           {"{", contentJSON},
 		"an empty batch":    {"[]", contentBatch},

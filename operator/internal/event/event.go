@@ -162,11 +162,11 @@ func validValue(a Attribute) error {
 		}
 	case "source":
 		if !validURI(a.Value, false) {
-			return invalid("source %q is not a URI-reference", a.Value)
+			return invalid("source %q is not a URI-reference such as /a%%20b, which a header spells /a%%2520b", decoded)
 		}
 	case "dataschema":
 		if !validURI(a.Value, true) {
-			return invalid("dataschema %q is not an absolute URI", a.Value)
+			return invalid("dataschema %q is not an absolute URI", decoded)
 		}
 	case "datacontenttype":
 		if !ValidMediaType(a.Value) {
@@ -198,7 +198,13 @@ func validURI(value string, absolute bool) bool {
 			return false
 		}
 	}
-	return true
+	return !strings.ContainsFunc(Decode(value), notInURI)
+}
+
+// notInURI are the characters that no URI-reference has (RFC 3986, 2).
+func notInURI(c rune) bool {
+	letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+	return !letter && !strings.ContainsRune("-._~:/?#[]@!$&'()*+,;=%", c)
 }
 
 // Encode writes an attribute's value as the HTTP binding does in a header:

@@ -116,6 +116,8 @@ func TestFromHTTPRefuses(t *testing.T) {
 		"type too long":          {binary("Ce-Type", strings.Repeat("a", names.MaxEventType+1)), "", "at most 200"},
 		"bad time":               {binary("Ce-Time", "yesterday"), "", `time "yesterday"`},
 		"bad source":             {binary("Ce-Source", "%zz"), "", `source "%zz"`},
+		"a space in the source":  {binary("Ce-Source", "/a b"), "", `source "/a b" is not a URI-reference`},
+		"encoded only once":      {binary("Ce-Source", "/a%20b"), "", `source "/a b" is not a URI-reference such as /a%20b, which a header spells /a%2520b`},
 		"bad source, decoded":    {binary("Ce-Source", "a%0Ab"), "", `"source" holds a control character`},
 		"relative dataschema":    {binary("Ce-Dataschema", "schema.json"), "", `dataschema "schema.json"`},
 		"bad content type":       {binary("Content-Type", "no type"), "", `datacontenttype "no type"`},
@@ -142,6 +144,7 @@ func TestFromHTTPRefuses(t *testing.T) {
 		"JSON, subject an array": {js, structured(`"subject":[]`), `"subject" is not a string`},
 		"JSON, bad time":         {js, structured(`"time":"x"`), `time "x"`},
 		"JSON, bad source":       {js, structured(`"source":"http://[x"`), `source "http://[x"`},
+		"JSON, space in source":  {js, structured(`"source":"/a b"`), `source "/a b" is not a URI-reference such as /a%20b`},
 		"JSON, upper case":       {js, structured(`"MyExt":"x"`), `"MyExt"`},
 		"JSON, empty name":       {js, structured(`"":"x"`), `attribute name ""`},
 		"JSON, fraction":         {js, structured(`"n":1.5`), `"n" is neither`},
@@ -168,6 +171,27 @@ func TestFromHTTPRefuses(t *testing.T) {
 				t.Errorf("got %d events and the error %v, want one with %q", len(events), err, test.want)
 			}
 		})
+	}
+}
+
+// TestURIs has source and dataschema be what RFC 3986 says, alike in both modes.
+func TestURIs(t *testing.T) {
+	tests := map[string]bool{
+		"http://shop.example:80/a/b;c=1?q='x'&y=(1)#f!": true, "urn:uuid:6e8bc430-9c3a-11d9-9669-0800200c9a66": true,
+		"http://[::1]/a": true, "mailto:till+1@shop.example": true, "http://x/a%20b?%C3%A9": true, "http://x/~a,b*$": true,
+		"http://x/a b": false, "http://x/a?b c": false, "http://x/#a b": false, "urn:a b": false, "http://x/caf\u00e9": false, "http://x/\u20ac": false,
+		`http://x/"`: false, "http://x/<a>": false, `http://x/\a`: false, "http://x/^": false, "http://x/`": false, "http://x/{a}": false, "http://x/|": false, "http://x/%zz": false,
+	}
+	for uri, valid := range tests {
+		for _, name := range []string{"source", "dataschema"} {
+			_, inBinary := FromHTTP(binary("Ce-"+name, Encode(uri)), nil)
+			_, inJSON := FromHTTP(contentType(ContentTypeJSON), []byte(structured(fmt.Sprintf("%q:%q", name, uri))))
+			for mode, err := range map[string]error{"binary": inBinary, "JSON": inJSON} {
+				if (err == nil) != valid || err != nil && !errors.Is(err, ErrInvalid) {
+					t.Errorf("%s %s %q: %v, want it valid: %v", mode, name, uri, err, valid)
+				}
+			}
+		}
 	}
 }
 
