@@ -141,6 +141,7 @@ func eventMalformed(c *C) {
 		"type":              {"", "Ce-Specversion: 1.0", "Ce-Type: events e7", "Ce-Source: /a", "Ce-Id: 1"},
 		"source":            {"", "Ce-Specversion: 1.0", "Ce-Type: events.e7", "Ce-Source: /a%20b", "Ce-Id: 1"},
 		"source in JSON":    {strings.Replace(structured("events.e7", "1"), "/events.e7", "/a b", 1), contentJSON},
+		"leap second":       {"", "Ce-Specversion: 1.0", "Ce-Type: events.e7", "Ce-Source: /a", "Ce-Id: 1", "Ce-Time: 2016-12-31T23:59:60Z"},
 		"no event":          {"{}", "Content-Type: application/json"},
 		"no JSON":           {"{", contentJSON},
 		"an empty batch":    {"[]", contentBatch},
@@ -155,8 +156,11 @@ func eventMalformed(c *C) {
 		r.what = name
 		r.problem(400, "malformed-event")
 	}
-	c.publish("events.e7", "good")
+	c.publish("events.e7", "good", "Ce-Time: 2026-01-02t03:04:05z")
 	c.only("e7", "good")
+	if at := c.got("e7")[0].Header.Get("Ce-Time"); at != "2026-01-02T03:04:05Z" {
+		c.Errorf("its time is %q", at)
+	}
 }
 
 func eventLimits(c *C) {

@@ -126,6 +126,14 @@ func (e *Event) Validate() error {
 	return nil
 }
 
+// upperTime spells a valid time with T and Z, as nearly all readers want it: RFC
+// 3339 leaves their case open.
+func (e *Event) upperTime() {
+	if at := e.Get("time"); at != "" {
+		e.Set("time", strings.ToUpper(at))
+	}
+}
+
 func validName(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') {
@@ -157,8 +165,8 @@ func validValue(a Attribute) error {
 	}
 	switch a.Name {
 	case "time":
-		if _, err := time.Parse(time.RFC3339Nano, a.Value); err != nil {
-			return invalid("time %q is not an RFC 3339 time", a.Value)
+		if _, err := time.Parse(time.RFC3339Nano, strings.ToUpper(a.Value)); err != nil {
+			return invalid("time %q is no RFC 3339 time, or is a leap second", a.Value)
 		}
 	case "source":
 		if !validURI(a.Value, false) {

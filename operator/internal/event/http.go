@@ -79,6 +79,7 @@ func fromBinary(h http.Header, body []byte) (*Event, error) {
 	if err := e.Validate(); err != nil {
 		return nil, err
 	}
+	e.upperTime()
 	return e, nil
 }
 

@@ -73,6 +73,8 @@ func TestFromHTTP(t *testing.T) {
 		"Base64, no type":         {contentType(ContentTypeJSON), structured(`"data_base64":"e30="`), map[string]string{"datacontenttype": jsonType}, "{}"},
 		"extension types":         {contentType(ContentTypeJSON), structured(`"t":true,"f":false,"i":-2147483648,"u":"http://x/%20","at":"2026-01-02T03:04:05Z","bin":"aGk=","none":null`), map[string]string{"t": "true", "f": "false", "i": "-2147483648", "u": "http://x/%2520", "at": "2026-01-02T03:04:05Z", "bin": "aGk="}, ""},
 		"characters to encode":    {contentType(ContentTypeJSON), structured(`"subject":"é \"%😀"`), map[string]string{"subject": "%C3%A9%20%22%25%F0%9F%98%80"}, ""},
+		"time in lower case":      {binary("Ce-Time", "2026-01-02t03:04:05.60z"), "", map[string]string{"time": "2026-01-02T03:04:05.60Z"}, ""},
+		"JSON, it in lower case":  {contentType(ContentTypeJSON), structured(`"time":"2026-01-02t03:04:05+01:00"`), map[string]string{"time": "2026-01-02T03:04:05+01:00"}, ""},
 		"time stays as it is":     {contentType(ContentTypeJSON), structured(`"time":"2026-01-02T03:04:05.60+01:00"`), map[string]string{"time": "2026-01-02T03:04:05.60+01:00"}, ""},
 	}
 	for name, test := range tests {
@@ -115,6 +117,7 @@ func TestFromHTTPRefuses(t *testing.T) {
 		"type with a slash":      {binary("Ce-Type", "/a"), "", `type "/a"`},
 		"type too long":          {binary("Ce-Type", strings.Repeat("a", names.MaxEventType+1)), "", "at most 200"},
 		"bad time":               {binary("Ce-Time", "yesterday"), "", `time "yesterday"`},
+		"leap second":            {binary("Ce-Time", "2016-12-31T23:59:60Z"), "", `time "2016-12-31T23:59:60Z" is no RFC 3339 time, or is a leap second`},
 		"bad source":             {binary("Ce-Source", "%zz"), "", `source "%zz"`},
 		"a space in the source":  {binary("Ce-Source", "/a b"), "", `source "/a b" is not a URI-reference`},
 		"encoded only once":      {binary("Ce-Source", "/a%20b"), "", `source "/a b" is not a URI-reference such as /a%20b, which a header spells /a%2520b`},

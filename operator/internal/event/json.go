@@ -38,6 +38,7 @@ func fromJSON(body []byte) (*Event, error) {
 	if err := e.Validate(); err != nil {
 		return nil, err
 	}
+	e.upperTime()
 	return e, e.setData(data, base64)
 }
 
