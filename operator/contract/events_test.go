@@ -78,7 +78,8 @@ func structured(eventType, id string) string {
 const contentJSON, contentBatch = "Content-Type: application/cloudevents+json", "Content-Type: application/cloudevents-batch+json"
 
 func eventModes(c *C) {
-	c.service("POST", "/v1/events", structured("events.e2.one", "structured"), contentJSON).want(http.StatusAccepted)
+	twice := strings.Replace(structured("events.e2.one", "structured"), `"number": 7`, `"number": 6, "own": "a\ud800", "number": 7`, 1)
+	c.service("POST", "/v1/events", twice, contentJSON).want(http.StatusAccepted)
 	c.service("POST", "/v1/events", "["+structured("events.e2.two", "batch-1")+","+structured("events.e2.three", "batch-2")+"]", contentBatch).want(http.StatusAccepted)
 	c.serviceOf(c.function, order{Method: "POST", Sink: true, Body: []byte(structured("events.e2.four", "sink")), Headers: pairs([]string{contentJSON})}).want(http.StatusAccepted)
 	c.only("e2", "batch-1", "batch-2", "sink", "structured")
@@ -86,6 +87,9 @@ func eventModes(c *C) {
 		id := r.Header.Get("Ce-Id")
 		if string(r.Body) != `{"id": "`+id+`"}` || r.Header.Get("Content-Type") != "application/json" || r.Header.Get("Ce-Number") != "7" || r.Target != "/" {
 			c.Errorf("%s came as %+v", id, r)
+		}
+		if own := r.Header.Get("Ce-Own"); id == "structured" && own != "a%EF%BF%BD" {
+			c.Errorf("what is no Unicode came as %q", own)
 		}
 	}
 }

@@ -13,7 +13,8 @@ import (
 
 // fromJSON reads an event in the JSON format. The SDK's own reader will not do:
 // it panics where data_base64 is no string, leaves out what follows an empty
-// name, and cuts fractions off numbers.
+// name, and cuts fractions off numbers. Of two members of one name the last
+// counts, and what is no Unicode in a string becomes U+FFFD.
 func fromJSON(body []byte) (*Event, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(body, &fields); err != nil {
