@@ -119,6 +119,7 @@ func answerRetried(c *C) {
 		}
 	}
 	c.only("a5", "a", "a", "b", "b", "c", "c", "d", "d", "e", "e", "f", "f", "g", "g")
+	c.refusedDelivery("backoffDelay: PT0.24S", "backoffDelay: PT5M1S")
 }
 
 func answerBroken(c *C) {

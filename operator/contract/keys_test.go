@@ -39,6 +39,9 @@ func keyValues(c *C) {
 		c.Errorf("it is %q with the ETag %s, after %s", r.body, r.header.Get("ETag"), first)
 	}
 	c.service("GET", own+"k1", "", "If-None-Match: "+first).want(http.StatusNotModified)
+	c.service("GET", own+"k1", "", "If-None-Match: *").want(http.StatusNotModified)
+	c.service("GET", own+"k1", "", "If-Match: *").want(200)
+	c.service("GET", own+"k1", "", `If-Match: "0"`).problem(412, "revision-mismatch")
 	if second := c.service("PUT", own+"k1", "two").want(204).header.Get("ETag"); second == first {
 		c.Errorf("two values have the ETag %s", second)
 	}
@@ -57,7 +60,11 @@ func keyConditions(c *C) {
 	c.service("DELETE", own+"k2", "", "If-Match: "+second).want(204)
 	c.service("PUT", own+"k2", "four", "If-None-Match: *").want(201)
 	c.service("PUT", own+"k2", "five", "If-None-Match: "+second).problem(400, "malformed-condition")
-	c.service("PUT", own+"k2", "five", "If-Match: W/x").problem(400, "malformed-condition")
+	for _, match := range []string{"W/x", "*", "", first + ", " + second} {
+		c.service("PUT", own+"k2", "five", "If-Match: "+match).problem(400, "malformed-condition")
+	}
+	c.service("DELETE", own+"k2", "", "If-None-Match: *").problem(400, "malformed-condition")
+	c.service("GET", own+"k2", "").want(200, "four")
 }
 
 func keyExpires(c *C) {

@@ -126,6 +126,7 @@ func hopsCount(c *C) {
 			c.Errorf("the dead letter of %s is %+v", trigger, l)
 		}
 	}
+	c.service("POST", "/v1/events", structured("outcomes.z2", "many"), contentJSON, "Serviceful-Hops: many").problem(400, "malformed-hops")
 	twoFunctions(c)
 }
 

@@ -57,17 +57,17 @@ func durationOf(h http.Header, name, kind string, least, most time.Duration) (ti
 
 // writeOf reads If-Match: "<revision>", If-None-Match: * and the hops.
 func writeOf(h http.Header) (w bus.Write, err error) {
-	match, none := h.Get("If-Match"), h.Get("If-None-Match")
+	match, none := strings.Join(h["If-Match"], ", "), strings.Join(h["If-None-Match"], ", ") // two are no condition
 	switch {
 	case h["Content-Range"] != nil: // RFC 9110, 14.5: a part is not to be taken for the whole
 		return w, serve.NewProblem(http.StatusBadRequest, "malformed-condition", "a PUT stores the whole, and no Content-Range of it")
-	case match != "" && none != "":
+	case h["If-Match"] != nil && h["If-None-Match"] != nil:
 		return w, serve.NewProblem(http.StatusBadRequest, "malformed-condition", "If-Match and If-None-Match exclude each other")
-	case none != "" && none != "*":
-		return w, serve.NewProblem(http.StatusBadRequest, "malformed-condition", "If-None-Match %q: only * is supported", none)
 	case none == "*":
 		w.Absent = true
-	case match != "":
+	case h["If-None-Match"] != nil:
+		return w, serve.NewProblem(http.StatusBadRequest, "malformed-condition", "If-None-Match %q: only * is supported", none)
+	case h["If-Match"] != nil:
 		w.Revision, err = strconv.ParseUint(strings.Trim(match, `"`), 10, 64)
 		if err != nil || w.Revision == 0 {
 			return w, serve.NewProblem(http.StatusBadRequest, "malformed-condition", "If-Match %q: an ETag that an earlier answer gave", match)
