@@ -56,7 +56,7 @@ func TestDeadLetters(t *testing.T) {
 	}
 
 	s.apply(good, "offers")
-	mustRun("1 events would be sent", "replay", "--trigger", "offers/welcome", "--from", "1h", "--dry-run")
+	mustRun("1 event would be sent", "replay", "--trigger", "offers/welcome", "--from", "1h", "--dry-run")
 	mustRun("1 sent", "replay", "--trigger", "offers/welcome", "--from", "1h")
 	s.eventually("the welcome offers are there", func() bool {
 		a, err := s.call("GET", "/members/"+member.Number+"/offers", "")

@@ -93,7 +93,7 @@ func printLetters(cmd *cobra.Command, n *newest, format string) error {
 		}
 	}
 	if n.seen > len(letters) {
-		fmt.Fprintf(cmd.ErrOrStderr(), "these are the newest %d of %d; --limit 0 prints all\n", len(letters), n.seen)
+		fmt.Fprintf(cmd.ErrOrStderr(), "only the newest %d of %d; --limit 0 prints all\n", len(letters), n.seen)
 	}
 	return nil
 }

@@ -226,6 +226,14 @@ func (s *summary) add(n int, what string) {
 
 func (s summary) String() string { return strings.Join(s, ", ") }
 
+// counted is so many of a thing, for a person.
+func counted(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
+}
+
 // count is how many of each there are, in the order in which they first came.
 func count[K comparable](letters []brief, key func(brief) K) (keys []K, n map[K]int) {
 	n = map[K]int{}
@@ -325,7 +333,7 @@ func confirm(cmd *cobra.Command, letters []brief) error {
 	if err := listCounts(cmd.ErrOrStderr(), letters); err != nil {
 		return err
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "Remove these %d dead letters for good? [y/N] ", len(letters))
+	fmt.Fprintf(cmd.ErrOrStderr(), "Remove %s for good? [y/N] ", counted(len(letters), "dead letter"))
 	answer, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
 	if a := strings.ToLower(strings.TrimSpace(answer)); err != nil || a != "y" && a != "yes" {
 		return errors.New("nothing was removed")

@@ -191,3 +191,11 @@ func FuzzBeganAt(f *testing.F) {
 		}
 	})
 }
+
+func TestCounted(t *testing.T) {
+	for n, want := range map[int]string{0: "0 dead letters", 1: "1 dead letter", 2: "2 dead letters"} {
+		if got := counted(n, "dead letter"); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

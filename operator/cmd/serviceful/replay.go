@@ -170,14 +170,14 @@ func (h history) run(cmd *cobra.Command, b *bus.Bus) error {
 		return err
 	}
 	if h.dryRun {
-		fmt.Fprintf(cmd.OutOrStdout(), "%d events would be sent to trigger %s of function %s\n", len(events), h.Trigger, h.Function)
+		fmt.Fprintf(cmd.OutOrStdout(), "%s would be sent to trigger %s of function %s\n", counted(len(events), "event"), h.Trigger, h.Function)
 		return nil
 	}
 	return h.send(cmd, b, events, sent)
 }
 
 func (h history) send(cmd *cobra.Command, b *bus.Bus, events []uint64, before int) error {
-	fmt.Fprintf(cmd.ErrOrStderr(), "run %s: %d events to trigger %s of function %s\n", h.ID, len(events), h.Trigger, h.Function)
+	fmt.Fprintf(cmd.ErrOrStderr(), "run %s: %s to trigger %s of function %s\n", h.ID, counted(len(events), "event"), h.Trigger, h.Function)
 	room := bus.Inlet{Bus: b, Room: b.WatchRoom(cmd.Context())}
 	gone := 0
 	p := pace{rate: h.rate, out: cmd.ErrOrStderr(), what: "sending"}
