@@ -131,7 +131,7 @@ const (
 type ScheduleSource struct {
 	// Cron is five fields (minute, hour, day of month, month, day of week), six
 	// with the second first, or "@every" and an interval from 1s to 8760h. Sunday
-	// is 0; a day counts when either of two given day fields says so.
+	// is 0 or 7; a day counts when either of two given day fields says so.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=100

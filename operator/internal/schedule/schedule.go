@@ -52,7 +52,7 @@ func Parse(spec Spec) (*Schedule, error) {
 	if strings.ContainsRune(spec.Cron, '=') { // the parser takes "TZ=..." in front, and panics on a part of it
 		return nil, errors.New("it holds a character that no field has: =")
 	}
-	parsed, err := parser.Parse(spec.Cron)
+	parsed, err := parser.Parse(withSunday(spec.Cron))
 	if err != nil {
 		return nil, err
 	}
@@ -65,6 +65,21 @@ func Parse(spec Spec) (*Schedule, error) {
 		return nil, fmt.Errorf("%w %q: it must be an IANA name such as Europe/London", ErrTimeZone, s.TimeZone)
 	}
 	return s, nil
+}
+
+// withSunday is a cron with 0 for Sunday where it is 7, which the parser does not
+// know: alone, in a list, or at the end of a range.
+func withSunday(cron string) string {
+	last := strings.LastIndexByte(cron, ' ') + 1
+	days := strings.Split(cron[last:], ",")
+	for i, day := range days {
+		if from, ok := strings.CutSuffix(day, "-7"); ok {
+			days[i] = from + "-6,0"
+		} else if day == "7" {
+			days[i] = "0"
+		}
+	}
+	return cron[:last] + strings.Join(days, ",")
 }
 
 // anyYear is where looking for a date begins: in the years that follow, every
