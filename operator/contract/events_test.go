@@ -143,7 +143,7 @@ func eventMalformed(c *C) {
 		"no id":             {"", "Ce-Specversion: 1.0", "Ce-Type: events.e7", "Ce-Source: /a"},
 		"version":           {"", "Ce-Specversion: 0.3", "Ce-Type: events.e7", "Ce-Source: /a", "Ce-Id: 1"},
 		"type":              {"", "Ce-Specversion: 1.0", "Ce-Type: events e7", "Ce-Source: /a", "Ce-Id: 1"},
-		"source":            {"", "Ce-Specversion: 1.0", "Ce-Type: events.e7", "Ce-Source: /a%20b", "Ce-Id: 1"},
+		"source":            {"", "Ce-Specversion: 1.0", "Ce-Type: events.e7", "Ce-Source: /a b", "Ce-Id: 1"},
 		"source in JSON":    {strings.Replace(structured("events.e7", "1"), "/events.e7", "/a b", 1), contentJSON},
 		"leap second":       {"", "Ce-Specversion: 1.0", "Ce-Type: events.e7", "Ce-Source: /a", "Ce-Id: 1", "Ce-Time: 2016-12-31T23:59:60Z"},
 		"no event":          {"{}", "Content-Type: application/json"},

@@ -169,11 +169,11 @@ func validValue(a Attribute) error {
 			return invalid("time %q is no RFC 3339 time, or is a leap second", a.Value)
 		}
 	case "source":
-		if !validURI(a.Value, false) {
-			return invalid("source %q is not a URI-reference such as /a%%20b, which a header spells /a%%2520b", decoded)
+		if !validURI(decoded) {
+			return invalid("source %q is not a URI-reference", decoded)
 		}
 	case "dataschema":
-		if !validURI(a.Value, true) {
+		if !validURI(decoded) || !isAbsolute(decoded) {
 			return invalid("dataschema %q is not an absolute URI", decoded)
 		}
 	case "datacontenttype":
@@ -197,16 +197,24 @@ func forbidden(c rune) bool {
 	return c < ' ' || c >= 0x7f && c <= 0x9f || c >= 0xfdd0 && c <= 0xfdef || c&0xfffe == 0xfffe
 }
 
-// validURI checks a URI as the header spells it, which is all that many clients
-// look at, and as it is decoded.
-func validURI(value string, absolute bool) bool {
-	for _, s := range [...]string{value, Decode(value)} {
-		u, err := url.Parse(s)
-		if err != nil || *u == (url.URL{}) || absolute && !u.IsAbs() {
-			return false
-		}
+// validURI checks a decoded URI-reference.
+func validURI(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && *u != (url.URL{}) && !strings.ContainsFunc(s, notInURI)
+}
+
+func isAbsolute(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && u.IsAbs()
+}
+
+// spelled is the value of an attribute whose header has a value. One that would be
+// no URI, and is one as it stands, is of a client that does not encode: /a%20b.
+func spelled(name, header string) string {
+	if (name == "source" || name == "dataschema") && validURI(header) && !validURI(Decode(header)) {
+		return Encode(header)
 	}
-	return !strings.ContainsFunc(Decode(value), notInURI)
+	return header
 }
 
 // notInURI are the characters that no URI-reference has (RFC 3986, 2).

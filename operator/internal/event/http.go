@@ -71,7 +71,7 @@ func fromBinary(h http.Header, body []byte) (*Event, error) {
 		if name == "datacontenttype" {
 			return nil, invalid("in binary mode the content type of the data is the header Content-Type, not %s", key)
 		}
-		e.Attributes = append(e.Attributes, Attribute{name, values[0]})
+		e.Attributes = append(e.Attributes, Attribute{name, spelled(name, values[0])})
 	}
 	if ct := h.Get("Content-Type"); ct != "" {
 		e.Attributes = append(e.Attributes, Attribute{"datacontenttype", ct})

@@ -77,6 +77,8 @@ func TestFromHTTP(t *testing.T) {
 		"no Unicode":              {contentType(ContentTypeJSON), structured(`"x":"a\ud800"`, "\"y\":\"\xff\"", `"data":"\udc00b"`, `"datacontenttype":"text/plain"`), map[string]string{"x": "a%EF%BF%BD", "y": "%EF%BF%BD", "datacontenttype": text}, "\ufffdb"},
 		"no Unicode, in JSON":     {contentType(ContentTypeJSON), structured("\"data\":[\"\\ud800\xff\"]"), map[string]string{"datacontenttype": jsonType}, "[\"\\ud800\xff\"]"},
 		"time in lower case":      {binary("Ce-Time", "2026-01-02t03:04:05.60z"), "", map[string]string{"time": "2026-01-02T03:04:05.60Z"}, ""},
+		"source not encoded":      {binary("Ce-Source", "/a%20b"), "", map[string]string{"source": "/a%2520b"}, ""},
+		"JSON, the same":          {contentType(ContentTypeJSON), structured(`"source":"/a%20b"`), map[string]string{"source": "/a%2520b"}, ""},
 		"JSON, it in lower case":  {contentType(ContentTypeJSON), structured(`"time":"2026-01-02t03:04:05+01:00"`), map[string]string{"time": "2026-01-02T03:04:05+01:00"}, ""},
 		"time stays as it is":     {contentType(ContentTypeJSON), structured(`"time":"2026-01-02T03:04:05.60+01:00"`), map[string]string{"time": "2026-01-02T03:04:05.60+01:00"}, ""},
 	}
@@ -123,8 +125,6 @@ func TestFromHTTPRefuses(t *testing.T) {
 		"leap second":            {binary("Ce-Time", "2016-12-31T23:59:60Z"), "", `time "2016-12-31T23:59:60Z" is no RFC 3339 time, or is a leap second`},
 		"bad source":             {binary("Ce-Source", "%zz"), "", `source "%zz"`},
 		"a space in the source":  {binary("Ce-Source", "/a b"), "", `source "/a b" is not a URI-reference`},
-		"encoded only once":      {binary("Ce-Source", "/a%20b"), "", `source "/a b" is not a URI-reference such as /a%20b, which a header spells /a%2520b`},
-		"bad source, decoded":    {binary("Ce-Source", "a%0Ab"), "", `"source" holds a control character`},
 		"relative dataschema":    {binary("Ce-Dataschema", "schema.json"), "", `dataschema "schema.json"`},
 		"bad content type":       {binary("Content-Type", "no type"), "", `datacontenttype "no type"`},
 		"content type twice":     {binary("Ce-Datacontenttype", "text/plain"), "", "Content-Type"},
@@ -150,7 +150,7 @@ func TestFromHTTPRefuses(t *testing.T) {
 		"JSON, subject an array": {js, structured(`"subject":[]`), `"subject" is not a string`},
 		"JSON, bad time":         {js, structured(`"time":"x"`), `time "x"`},
 		"JSON, bad source":       {js, structured(`"source":"http://[x"`), `source "http://[x"`},
-		"JSON, space in source":  {js, structured(`"source":"/a b"`), `source "/a b" is not a URI-reference such as /a%20b`},
+		"JSON, space in source":  {js, structured(`"source":"/a b"`), `source "/a b" is not a URI-reference`},
 		"JSON, upper case":       {js, structured(`"MyExt":"x"`), `"MyExt"`},
 		"JSON, empty name":       {js, structured(`"":"x"`), `attribute name ""`},
 		"JSON, fraction":         {js, structured(`"n":1.5`), `"n" is neither`},
@@ -190,7 +190,11 @@ func TestURIs(t *testing.T) {
 	}
 	for uri, valid := range tests {
 		for _, name := range []string{"source", "dataschema"} {
-			_, inBinary := FromHTTP(binary("Ce-"+name, Encode(uri)), nil)
+			header := uri // which encoded could be a URI: of a client that does not encode
+			if valid {
+				header = Encode(uri)
+			}
+			_, inBinary := FromHTTP(binary("Ce-"+name, header), nil)
 			_, inJSON := FromHTTP(contentType(ContentTypeJSON), []byte(structured(fmt.Sprintf("%q:%q", name, uri))))
 			for mode, err := range map[string]error{"binary": inBinary, "JSON": inJSON} {
 				if (err == nil) != valid || err != nil && !errors.Is(err, ErrInvalid) {
