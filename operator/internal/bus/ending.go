@@ -37,7 +37,7 @@ func (b *Bus) Bury(ctx context.Context, m *envelope.Message, end Ending) error {
 	if err != nil { // malformed: all that is known is where it was
 		p = envelope.Progress{Origin: fmt.Sprintf("%d", m.Sequence), First: m.Stored}
 	}
-	if end.Verdict.Attempts == p.Attempts && p.Last.Status != 0 { // it was not called since
+	if end.Last == nil && end.Verdict.Attempts == p.Attempts && p.Last.Status != 0 { // it was not called since
 		end.Last = &envelope.Answer{Status: p.Last.Status, Truncated: true}
 	}
 	err = b.storeEnding(ctx, end, func(end Ending) *envelope.Message { return deadLetter(m, p, end, 0) })

@@ -21,8 +21,9 @@ type Outcome struct {
 	Status     int           // of its answer; 0 where there was none
 	Problem    string        // in one sentence, what went wrong; "" after a good answer
 	RetryAfter time.Duration // of its answer; 0 where there was none
-	Broke      time.Duration // how long the call lasted when the connection broke because the instance ended, or may have; 0: it did not
-	Excused    bool          // it broke so, and another message is at fault: the call does not count
+	Broke      time.Duration // how long the function was at work when the connection broke; 0: it did not
+	Died       bool          // the connection broke because the instance ended, or may have
+	Excused    bool          // so it did, and another message is at fault: the call does not count
 	Refused    string        // why the events in a 2xx answer may not be published; "" where they may
 }
 
@@ -74,6 +75,9 @@ func Decide(p Policy, m Message, o Outcome, now time.Time, dice float64) Verdict
 	}
 	if v.Message == "" && (o.Status < 200 || o.Status > 299) {
 		v.Message = strings.TrimSpace(fmt.Sprintf("the function answered %d %s", o.Status, http.StatusText(o.Status)))
+	}
+	if o.Excused {
+		v.Message += "; another message, whose call broke off before, is held to be at fault: the call does not count"
 	}
 	switch {
 	case !o.counts():

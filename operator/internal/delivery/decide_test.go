@@ -14,6 +14,9 @@ var (
 	policy = Policy{Retry: 4, Delay: time.Second, RetryAfterMax: time.Minute, MaxAge: time.Hour}
 )
 
+// excuse is what is said of a call that does not count.
+const excuse = "; another message, whose call broke off before, is held to be at fault: the call does not count"
+
 // between is the statuses from first to last without some.
 func between(first, last int, without ...int) (out []int) {
 	for s := first; s <= last; s++ {
@@ -90,9 +93,9 @@ func TestDecide(t *testing.T) {
 		"not called, once more":   {Message{Tries: 2}, Outcome{Problem: "no connection"}, 0, Verdict{Action: Retry, Delay: 2 * time.Second, Message: "no connection"}},
 		"not called, very often":  {Message{Tries: 5000}, Outcome{Problem: "no connection"}, 0, Verdict{Action: Retry, Delay: 15 * time.Second, Message: "no connection"}},
 		"not called, too old":     {Message{Tries: 7}, Outcome{Problem: "no connection"}, old, Verdict{Action: Die, Reason: ReasonMaxAge, Message: "no connection"}},
-		"excused":                 {Message{Attempts: 4, Tries: 2}, Outcome{Called: true, Excused: true, Problem: "it broke"}, 0, Verdict{Action: Retry, Attempts: 4, Delay: 2 * time.Second, Message: "it broke"}},
-		"excused, 502":            {Message{}, Outcome{Called: true, Excused: true, Status: 502, Problem: "it broke"}, 0, Verdict{Action: Retry, Delay: 500 * time.Millisecond, Message: "it broke"}},
-		"excused, too old":        {Message{}, Outcome{Called: true, Excused: true, Problem: "it broke"}, old, Verdict{Action: Die, Reason: ReasonMaxAge, Message: "it broke"}},
+		"excused":                 {Message{Attempts: 4, Tries: 2}, Outcome{Called: true, Excused: true, Problem: "it broke"}, 0, Verdict{Action: Retry, Attempts: 4, Delay: 2 * time.Second, Message: "it broke" + excuse}},
+		"excused, 502":            {Message{}, Outcome{Called: true, Excused: true, Status: 502}, 0, Verdict{Action: Retry, Delay: 500 * time.Millisecond, Message: "the function answered 502 Bad Gateway" + excuse}},
+		"excused, too old":        {Message{}, Outcome{Called: true, Excused: true, Problem: "it broke"}, old, Verdict{Action: Die, Reason: ReasonMaxAge, Message: "it broke" + excuse}},
 		"Retry-After":             {Message{}, Outcome{Called: true, Status: 503, RetryAfter: 40 * time.Second, Problem: "busy"}, 0, Verdict{Action: Retry, Attempts: 1, Delay: 40 * time.Second, Message: "busy"}},
 		"Retry-After too long":    {Message{}, Outcome{Called: true, Status: 429, RetryAfter: time.Hour, Problem: "busy"}, 0, Verdict{Action: Retry, Attempts: 1, Delay: time.Minute, Message: "busy"}},
 		"Retry-After too short":   {Message{Attempts: 3}, Outcome{Called: true, Status: 500, RetryAfter: time.Second, Problem: "busy"}, 0, Verdict{Action: Retry, Attempts: 4, Delay: 4 * time.Second, Message: "busy"}},

@@ -16,8 +16,8 @@ const (
 // MaxDelay caps the time between two calls, whatever the policy says.
 const MaxDelay = 5 * time.Minute
 
-// maxUncalledDelay caps the pause after a message whose function could not be
-// called at all, so that it goes out soon after the function is mended.
+// maxUncalledDelay caps the pause after a try that was no attempt, so that a message
+// goes out soon after its function is mended.
 const maxUncalledDelay = 30 * time.Second
 
 // Source is what kind of message a policy delivers. It decides what a status

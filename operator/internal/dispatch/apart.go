@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/serviceful/serviceful/operator/internal/delivery"
 	"github.com/serviceful/serviceful/operator/internal/names"
 )
 
@@ -18,14 +19,11 @@ const (
 	// blameFor is for how long calls break off after the one that is at fault: they end
 	// together, and their ends are noticed one by one.
 	blameFor = time.Second
+	// maxExcuses is how often in a row a call is excused: as often as a message at fault
+	// is called again that has the usual retries. One that works for longer than it is
+	// watched is dead in the end, too.
+	maxExcuses = delivery.DefaultRetry
 )
-
-// watchFor is for how long a call is watched whose last one broke off after a while,
-// from the moment there is an instance: for half as long again, since it does not
-// take as long each time.
-func watchFor(broke time.Duration) time.Duration {
-	return min(broke+broke/2+watchLeast, watchMost)
-}
 
 // errTaken is returned when it is not a call's turn, and it is not to wait for it.
 var errTaken = errors.New("others are called before it")
@@ -59,9 +57,16 @@ type line struct {
 // watch is that of a call. nil: it is not watched.
 type watch struct {
 	line   *line
-	size   int // of its place
-	breaks int // of its line when it began
+	size   int           // of its place
+	breaks int           // of its line when it began
+	length time.Duration // from the moment there is an instance
 	over   bool
+}
+
+// newWatch is one for a call whose last one broke off after a while: for half as long
+// again, since it does not take as long each time.
+func newWatch(broke time.Duration) *watch {
+	return &watch{length: min(broke+broke/2+watchLeast, watchMost)}
 }
 
 func (a *apart) line(f names.Function) *line {
@@ -76,27 +81,32 @@ func (a *apart) line(f names.Function) *line {
 }
 
 // broke notes that a call of a function broke off, and reports whether it is excused:
-// it is not watched, and another is, or broke off just before it.
-func (a *apart) broke(f names.Function, w *watch) (excused bool) {
+// the instance died, and another call is watched or broke off just before, and this one
+// is not, for it is the first or has gone well for long enough. excuses is how many of
+// its message's were before it, in a row.
+func (a *apart) broke(f names.Function, w *watch, died bool, excuses int) (excused bool) {
 	l := a.line(f)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.breaks++
 	l.room = 1
-	if w != nil && !w.over {
+	switch {
+	case !died:
+		return false
+	case w != nil && !w.over:
 		l.blamed = time.Now()
 		return false
 	}
-	return l.watched > 0 || time.Since(l.blamed) < blameFor
+	return excuses < maxExcuses && (l.watched > 0 || time.Since(l.blamed) < blameFor)
 }
 
-// enter begins to watch a call when it is its turn: alone, or beside as many others
-// as there is room for. It waits for that, if it may, until ctx ends, and returns
-// errTaken if it may not.
-func (a *apart) enter(ctx context.Context, f names.Function, alone, wait bool) (*watch, error) {
-	l := a.line(f)
+// enter begins to watch a call, whose last one broke off after a while, when it is its
+// turn: alone, or beside as many others as there is room for. It waits for that, if it
+// may, until ctx ends, and returns errTaken if it may not.
+func (a *apart) enter(ctx context.Context, f names.Function, broke time.Duration, alone, wait bool) (*watch, error) {
+	l, w := a.line(f), newWatch(broke)
 	if !wait {
-		return l.enterNow(alone)
+		return l.enterNow(w, alone)
 	}
 	select {
 	case l.turn <- struct{}{}:
@@ -105,7 +115,7 @@ func (a *apart) enter(ctx context.Context, f names.Function, alone, wait bool) (
 	}
 	defer func() { <-l.turn }()
 	for {
-		if w := l.admit(alone); w != nil {
+		if l.admit(w, alone) {
 			return w, nil
 		}
 		select {
@@ -117,36 +127,54 @@ func (a *apart) enter(ctx context.Context, f names.Function, alone, wait bool) (
 }
 
 // enterNow lets a call in if it is its turn; else it fails with errTaken.
-func (l *line) enterNow(alone bool) (*watch, error) {
+func (l *line) enterNow(w *watch, alone bool) (*watch, error) {
 	select {
 	case l.turn <- struct{}{}:
 	default:
 		return nil, errTaken
 	}
 	defer func() { <-l.turn }()
-	if w := l.admit(alone); w != nil {
-		return w, nil
+	if !l.admit(w, alone) {
+		return nil, errTaken
 	}
-	return nil, errTaken
+	return w, nil
 }
 
-// admit lets a call in if there is room for it; else it returns nil.
-func (l *line) admit(alone bool) *watch {
+// admit lets a call in if there is room for it, and reports whether there is.
+func (l *line) admit(w *watch, alone bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	w := &watch{line: l, size: 1, breaks: l.breaks}
+	w.line, w.size, w.breaks = l, 1, l.breaks
 	if alone {
 		w.size = l.room
 	}
 	if l.watched+w.size > l.room {
-		return nil
+		return false
 	}
 	l.watched += w.size
-	return w
+	return true
 }
 
-// leave says that a call has gone well or has ended; it may be said more than once.
-func (w *watch) leave() {
+// last ends the watch when the call has gone well for long enough since there was an
+// instance (nil: there is one), or has ended.
+func (w *watch) last(ready, ended <-chan struct{}) {
+	if ready != nil {
+		select {
+		case <-ready:
+		case <-ended:
+			return
+		}
+	}
+	select {
+	case <-time.After(w.length):
+		w.leave(true)
+	case <-ended:
+	}
+}
+
+// leave ends the watch, if it is not over: the call has gone well, or it ended in
+// another way and says nothing.
+func (w *watch) leave(well bool) {
 	if w == nil {
 		return
 	}
@@ -158,7 +186,7 @@ func (w *watch) leave() {
 	}
 	w.over = true
 	l.watched -= w.size
-	if w.breaks == l.breaks {
+	if well && w.breaks == l.breaks {
 		l.room++
 	}
 	select {

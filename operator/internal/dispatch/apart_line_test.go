@@ -27,7 +27,7 @@ func newQueue(t *testing.T) *queue {
 func (q *queue) ask(calls int, alone bool) {
 	for range calls {
 		go func() {
-			w, err := q.apart.enter(q.t.Context(), fragile, alone, true)
+			w, err := q.apart.enter(q.t.Context(), fragile, time.Second, alone, true)
 			if err == nil {
 				q.in <- w
 			}
@@ -57,14 +57,14 @@ func TestApartGrows(t *testing.T) {
 		in := q.have(1)
 		for _, want := range []int{2, 4, 8} {
 			for _, w := range in {
-				w.leave()
-				w.leave() // the end of a call that has gone well for a while
+				w.leave(true)
+				w.leave(true) // the end of a call that has gone well for a while
 				synctest.Wait()
 			}
 			in = q.have(want)
 		}
 		for _, w := range in {
-			w.leave()
+			w.leave(true)
 		}
 		q.have(5)
 	})
@@ -74,21 +74,21 @@ func TestApartGrows(t *testing.T) {
 // breaks off, or for one that is to be alone, behind which others wait.
 func TestApartIsOneAgain(t *testing.T) {
 	for name, then := range map[string]func(q *queue){
-		"a call breaks off":  func(q *queue) { q.ask(5, false); q.apart.broke(fragile, nil) },
+		"a call breaks off":  func(q *queue) { q.ask(5, false); q.apart.broke(fragile, nil, true, 0) },
 		"one is to be alone": func(q *queue) { q.ask(1, true); q.ask(2, false) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				q := newQueue(t)
 				q.ask(3, false)
-				q.have(1)[0].leave()
+				q.have(1)[0].leave(true)
 				in := q.have(2)
 				then(q)
-				in[0].leave()
+				in[0].leave(true)
 				q.have(0)
-				in[1].leave()
+				in[1].leave(true)
 				in = q.have(1)
-				in[0].leave()
+				in[0].leave(true)
 				q.have(2)
 			})
 		})
@@ -106,7 +106,7 @@ func TestApartGivesUp(t *testing.T) {
 		failed := make(chan error, 2)
 		for range cap(failed) {
 			go func() {
-				_, err := q.apart.enter(ctx, fragile, false, true)
+				_, err := q.apart.enter(ctx, fragile, time.Second, false, true)
 				failed <- err
 			}()
 			synctest.Wait()
@@ -118,7 +118,7 @@ func TestApartGivesUp(t *testing.T) {
 			}
 		}
 		q.ask(1, false)
-		in[0].leave()
+		in[0].leave(true)
 		q.have(1)
 	})
 }
@@ -127,20 +127,20 @@ func TestApartGivesUp(t *testing.T) {
 func TestApartDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue(t)
-		first, err := q.apart.enter(t.Context(), fragile, true, false)
+		first, err := q.apart.enter(t.Context(), fragile, time.Second, true, false)
 		if err != nil {
 			t.Fatal(err)
 		}
 		taken := func() {
 			t.Helper()
-			if _, err := q.apart.enter(t.Context(), fragile, false, false); !errors.Is(err, errTaken) {
+			if _, err := q.apart.enter(t.Context(), fragile, time.Second, false, false); !errors.Is(err, errTaken) {
 				t.Errorf("%v", err)
 			}
 		}
 		taken()
 		q.ask(3, true)
 		taken()
-		first.leave()
+		first.leave(true)
 		q.have(1)
 		taken()
 	})
@@ -153,7 +153,7 @@ func TestExcused(t *testing.T) {
 		q := newQueue(t)
 		broke := func(w *watch, excused bool) {
 			t.Helper()
-			if got := q.apart.broke(fragile, w); got != excused {
+			if got := q.apart.broke(fragile, w, true, maxExcuses-1); got != excused {
 				t.Errorf("excused: %v, want %v", got, excused)
 			}
 		}
@@ -162,14 +162,45 @@ func TestExcused(t *testing.T) {
 		q.ask(1, false)
 		w := q.have(1)[0]
 		broke(nil, true)
+		if q.apart.broke(fragile, nil, false, 0) || q.apart.broke(fragile, nil, true, maxExcuses) {
+			t.Error("excused though the instance lives, or once too often")
+		}
 		broke(w, false)
-		w.leave()
+		w.leave(false)
 		broke(nil, true)
 		broke(w, true) // it is not watched any more
-		time.Sleep(blameFor)
+		time.Sleep(2 * blameFor)
 		broke(nil, false)
 		q.ask(1, true)
-		q.have(1)[0].leave()
+		q.have(1)[0].leave(true)
 		broke(nil, false)
+	})
+}
+
+// A watch lasts from when there is an instance until the call has gone well for longer
+// than the one that broke off, or has ended. What was not called makes no room.
+func TestWatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue(t)
+		q.ask(5, false)
+		first := q.have(1)[0]
+		ready, ended := make(chan struct{}), make(chan struct{})
+		go first.last(ready, ended)
+		time.Sleep(time.Hour)
+		q.have(0)
+		close(ready)
+		time.Sleep(2*time.Second - 1)
+		q.have(0)
+		time.Sleep(time.Nanosecond)
+		in := q.have(2)
+		in[0].leave(false)
+		q.have(1)
+		ended = make(chan struct{})
+		go in[1].last(nil, ended)
+		close(ended)
+		synctest.Wait()
+		q.have(0)
+		in[1].leave(true)
+		q.have(1)
 	})
 }

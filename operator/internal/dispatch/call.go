@@ -27,7 +27,7 @@ func (w *steps) call(waiting, calling context.Context, jobs []*job) ([]*event.Ev
 	if sub.Policy.Source == delivery.Mail {
 		return nil, w.mail(calling, jobs[0])
 	}
-	if jobs[0].progress.Attempts > 0 {
+	if jobs[0].progress.Tries > 0 {
 		w.pace.wait(waiting, &w.paced, sub.Concurrency/2)
 	}
 	watched, err := w.enterApart(waiting, jobs[0])
@@ -38,7 +38,7 @@ func (w *steps) call(waiting, calling context.Context, jobs []*job) ([]*event.Ev
 	if err != nil {
 		return nil, err
 	}
-	defer watched.leave()
+	defer watched.leave(false)
 	lease, err := w.cfg.World.Acquire(waiting, sub.Function)
 	if err != nil {
 		if waiting.Err() != nil {
@@ -48,7 +48,11 @@ func (w *steps) call(waiting, calling context.Context, jobs []*job) ([]*event.Ev
 		return nil, nil
 	}
 	defer lease.Release()
-	defer time.AfterFunc(watchFor(jobs[0].progress.Last.Broke), watched.leave).Stop()
+	if watched != nil {
+		ended := make(chan struct{})
+		defer close(ended)
+		go watched.last(lease.Ready, ended)
+	}
 	if jobs = inTime(jobs); len(jobs) == 0 {
 		return nil, nil
 	}
@@ -56,9 +60,11 @@ func (w *steps) call(waiting, calling context.Context, jobs []*job) ([]*event.Ev
 	if answer == nil && calling.Err() != nil {
 		return nil, calling.Err()
 	}
-	if outcome.Broke > 0 && w.apart.broke(sub.Function, watched) {
-		outcome.Excused = true
-		outcome.Problem += "; one broke off that had done so before and is held to be at fault, so that this call does not count"
+	switch {
+	case outcome.Broke > 0:
+		outcome.Excused = w.apart.broke(sub.Function, watched, outcome.Died, jobs[0].progress.Last.Excuses)
+	case outcome.Called:
+		watched.leave(true)
 	}
 	var events []*event.Event
 	if answer != nil && publishes(answer) {
@@ -74,6 +80,10 @@ func (w *steps) call(waiting, calling context.Context, jobs []*job) ([]*event.Ev
 	return events, nil
 }
 
+// patience is how often a message is put off uncalled before it waits for its turn to
+// be called apart though it takes the only call that its trigger may make.
+const patience = 3
+
 // enterApart waits until a message may be called whose last call broke off. Any
 // other may, and is not watched.
 func (w *steps) enterApart(waiting context.Context, j *job) (*watch, error) {
@@ -81,9 +91,14 @@ func (w *steps) enterApart(waiting context.Context, j *job) (*watch, error) {
 	if p.Last.Broke == 0 {
 		return nil, nil
 	}
+	most := j.sub.Concurrency / 2
+	if p.Tries-p.Attempts > patience {
+		most = max(most, 1)
+	}
 	defer w.inLine.Add(-1)
-	wait := int(w.inLine.Add(1)) <= j.sub.Concurrency/2
-	return w.apart.enter(waiting, j.sub.Function, p.Attempts > 1 || p.Attempts >= j.sub.Policy.Retry, wait)
+	wait := int(w.inLine.Add(1)) <= most
+	alone := p.Attempts > 1 || p.Attempts >= j.sub.Policy.Retry
+	return w.apart.enter(waiting, j.sub.Function, p.Last.Broke, alone, wait)
 }
 
 // noteFailures notes which events of a batch a good answer calls failed.

@@ -91,6 +91,9 @@ func (j *job) putOff() envelope.Progress {
 	p.Attempts, p.Tries, p.Last.Problem = v.Attempts, p.Tries+1, v.Message
 	if j.outcome.Called {
 		p.Last.Status, p.Last.Broke = j.status(), j.outcome.Broke
+		if p.Last.Excuses++; !j.outcome.Excused {
+			p.Last.Excuses = 0
+		}
 	}
 	return p
 }
@@ -259,6 +262,9 @@ func (w *steps) decide(j *job) {
 	j.took = now.Sub(j.taken)
 	j.verdict = delivery.Decide(j.sub.Policy, j.message, j.outcome, now, rand.Float64())
 	if v := &j.verdict; v.Action == delivery.Retry && j.held == nil {
-		v.Delay = w.due.place(now, now.Add(v.Delay), rand.Float64()).Sub(now)
+		due := w.due.place(now, now.Add(v.Delay), rand.Float64())
+		if due.Sub(j.message.Due) <= j.sub.Policy.MaxAge {
+			v.Delay = due.Sub(now)
+		}
 	}
 }

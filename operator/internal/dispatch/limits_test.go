@@ -229,15 +229,17 @@ func TestLongCalls(t *testing.T) {
 	}
 }
 
-// Messages that fail do not keep others of their trigger waiting.
+// Messages that fail do not keep others of their trigger waiting, and do not come
+// back all at once.
 func TestFailingMessagesStandAside(t *testing.T) {
 	const failing, healthy = 1000, 300
 	answer := func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.Header.Get("Ce-Id"), "bad") {
+			w.Header().Set("Retry-After", "300")
 			w.WriteHeader(http.StatusInternalServerError)
 		}
 	}
-	d := quick(retry(100), backoff("PT5M"), concurrency(5))
+	d := quick(retry(100), retryAfterMax("PT5M"), concurrency(5))
 	r := newRig(t, answer, []v1alpha1.Trigger{onEvent("welcome", d, "in.a")})
 	var all []*event.Event
 	for i := range failing {
@@ -259,5 +261,19 @@ func TestFailingMessagesStandAside(t *testing.T) {
 	eventually(t, "all failing messages wait", func() bool { return r.putOff("RETRY_shop") >= failing*9/10 })
 	if dead := r.dead("welcome"); len(dead) != 0 {
 		t.Errorf("%d dead letters", len(dead))
+	}
+	due := map[string]int{} // by second
+	stream, subjects := r.waits("RETRY_shop")
+	for _, subject := range subjects {
+		m, err := stream.GetLastMsgForSubject(t.Context(), subject)
+		if err != nil {
+			t.Fatal(err)
+		}
+		due[m.Header.Get("Nats-Schedule")[:len("@at 2006-01-02T15:04:05")]]++
+	}
+	for at, n := range due {
+		if n > 150 { // a hundred, and what was stored a moment later than it was decided
+			t.Errorf("%d come back at %s", n, at)
+		}
 	}
 }

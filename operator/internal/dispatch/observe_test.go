@@ -1,6 +1,7 @@
 package dispatch_test
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 
@@ -106,6 +107,13 @@ func (r *rig) idle() bool {
 // putOff is how many messages of a stream are put off.
 func (r *rig) putOff(stream string) int {
 	r.t.Helper()
+	_, subjects := r.waits(stream)
+	return len(subjects)
+}
+
+// waits are the subjects of the messages of a stream that are put off.
+func (r *rig) waits(stream string) (s jetstream.Stream, subjects []string) {
+	r.t.Helper()
 	s, err := r.js.Stream(r.t.Context(), stream)
 	if err != nil {
 		r.t.Fatal(err)
@@ -118,7 +126,7 @@ func (r *rig) putOff(stream string) int {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return len(info.State.Subjects)
+	return s, slices.Collect(maps.Keys(info.State.Subjects))
 }
 
 // settled waits until the triggers are idle.

@@ -135,7 +135,7 @@ func (j *job) ended(state envelope.State, now time.Time) outcome {
 	if j.progress.First.IsZero() { // it cannot be read
 		o.First = j.Stored.UTC()
 	}
-	if j.answer == nil && v.Attempts == j.progress.Attempts { // it was not called since
+	if !j.outcome.Called { // since the last try
 		o.Status = j.progress.Last.Status
 	}
 	switch {

@@ -29,7 +29,7 @@ func (h *held) note(j *job) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	p := j.putOff()
-	h.tried, h.try = order.Tried{Attempts: p.Attempts, Tries: p.Tries}, p.Last
+	h.tried, h.try = order.Tried{Attempts: p.Attempts, Tries: p.Tries, Broke: p.Last.Broke}, p.Last
 }
 
 // progress adds to a message's progress how it went here, or with the holder
@@ -39,6 +39,7 @@ func (h *held) progress(p envelope.Progress) envelope.Progress {
 	defer h.mu.Unlock()
 	if h.tried.Tries > p.Tries {
 		p.Attempts, p.Tries, p.Last = h.tried.Attempts, h.tried.Tries, h.try
+		p.Last.Broke = h.tried.Broke
 	}
 	return p
 }

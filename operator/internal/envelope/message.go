@@ -79,8 +79,10 @@ func (p Progress) Alone() bool { return p.Attempts > 0 || p.Last.Broke > 0 }
 type Try struct {
 	Status  int    `json:"status,omitempty"` // of the last call's answer; 0: there was none
 	Problem string `json:"problem"`          // in one sentence
-	// Broke is how long the last call lasted when the instance ended; 0: it did not.
+	// Broke is how long the last call lasted when its connection broke; 0: it did not.
 	Broke time.Duration `json:"broke,omitempty"`
+	// Excuses is how many calls in a row broke off and do not count, up to the last.
+	Excuses int `json:"excuses,omitempty"`
 }
 
 // Progress reads how far m has come. A message that was never put off is its
@@ -136,7 +138,7 @@ func Retry(m *Message, target string, p Progress, due time.Time) *Message {
 	h.Set(HeaderOrigin, p.Origin)
 	h.Set(HeaderFirst, p.First.UTC().Format(time.RFC3339Nano))
 	if p.Last != (Try{}) {
-		setJSON(h, HeaderLast, Try{p.Last.Status, cut(p.Last.Problem, maxProblem), p.Last.Broke})
+		setJSON(h, HeaderLast, Try{p.Last.Status, cut(p.Last.Problem, maxProblem), p.Last.Broke, p.Last.Excuses})
 	}
 	out := &Message{Subject: target, Header: h, Body: m.Body, ID: retryID(m, target, p)}
 	out.PutOff(due)

@@ -71,7 +71,7 @@ func TestProgress(t *testing.T) {
 		"a mail":         {"work.coop.mail.offers.xyz", Header{HeaderFormat: {"1"}}, Progress{Origin: "xyz", First: now, Due: now}, ""},
 		"a retry":        {"evretry.coop.offers.welcome.9", retried(), Progress{2, 3, "9", first, first, Try{}}, ""},
 		"one replayed":   {"evretry.coop.offers.welcome.9", retried(HeaderDue, now.Format(time.RFC3339Nano)), Progress{2, 3, "9", first, now, Try{}}, ""},
-		"a retry, told":  {"evretry.coop.offers.welcome.9", retried(HeaderLast, `{"status":502,"problem":"no","broke":5000000}`), Progress{2, 3, "9", first, first, Try{502, "no", 5 * time.Millisecond}}, ""},
+		"a retry, told":  {"evretry.coop.offers.welcome.9", retried(HeaderLast, `{"status":502,"problem":"no","broke":5000000,"excuses":2}`), Progress{2, 3, "9", first, first, Try{502, "no", 5 * time.Millisecond, 2}}, ""},
 		"bad last try":   {evt, retried(HeaderLast, "x"), Progress{}, HeaderLast},
 		"no headers":     {evt, nil, Progress{}, `format ""`},
 		"another format": {evt, Header{HeaderFormat: {"2"}}, Progress{}, `format "2"`},
@@ -190,11 +190,11 @@ func TestHeaderFits(t *testing.T) {
 	for name, m := range map[string]*Message{"event": evt, "call": call} {
 		largest[name] = m
 		target, due := names.EventRetry(function, trigger), names.EventDue(function, trigger)
-		largest[name+", put off"] = Retry(m, due, Progress{10_000, 1_000_000, id, first, first, Try{599, problem, time.Hour}}, now)
+		largest[name+", put off"] = Retry(m, due, Progress{10_000, 1_000_000, id, first, first, Try{599, problem, time.Hour, 4}}, now)
 		dead := delivered(Dead(delivered(largest[name+", put off"], 1), function, letter), 1<<63)
 		again := Replay(dead, letter, nil, target, now)
 		largest[name+", dead"], largest[name+", replayed"] = dead, again
-		again = Retry(delivered(again, 1), due, Progress{10_000, 1_000_000, id, first, first, Try{599, problem, time.Hour}}, now)
+		again = Retry(delivered(again, 1), due, Progress{10_000, 1_000_000, id, first, first, Try{599, problem, time.Hour, 4}}, now)
 		largest[name+", replayed, dead"] = Dead(delivered(again, 1), function, letter)
 	}
 	for name, m := range largest {

@@ -169,11 +169,11 @@ func validValue(a Attribute) error {
 			return invalid("time %q is no RFC 3339 time, or is a leap second", a.Value)
 		}
 	case "source":
-		if !validURI(decoded) {
+		if uri(decoded) == nil {
 			return invalid("source %q is not a URI-reference", decoded)
 		}
 	case "dataschema":
-		if !validURI(decoded) || !isAbsolute(decoded) {
+		if u := uri(decoded); u == nil || !u.IsAbs() {
 			return invalid("dataschema %q is not an absolute URI", decoded)
 		}
 	case "datacontenttype":
@@ -197,24 +197,22 @@ func forbidden(c rune) bool {
 	return c < ' ' || c >= 0x7f && c <= 0x9f || c >= 0xfdd0 && c <= 0xfdef || c&0xfffe == 0xfffe
 }
 
-// validURI checks a decoded URI-reference.
-func validURI(s string) bool {
+// uri reads a URI-reference; nil: it is none.
+func uri(s string) *url.URL {
 	u, err := url.Parse(s)
-	return err == nil && *u != (url.URL{}) && !strings.ContainsFunc(s, notInURI)
-}
-
-func isAbsolute(s string) bool {
-	u, err := url.Parse(s)
-	return err == nil && u.IsAbs()
+	if err != nil || *u == (url.URL{}) || strings.ContainsFunc(s, notInURI) {
+		return nil
+	}
+	return u
 }
 
 // spelled is the value of an attribute whose header has a value. One that would be
 // no URI, and is one as it stands, is of a client that does not encode: /a%20b.
 func spelled(name, header string) string {
-	if (name == "source" || name == "dataschema") && validURI(header) && !validURI(Decode(header)) {
-		return Encode(header)
+	if name != "source" && name != "dataschema" || !strings.Contains(header, "%") || uri(Decode(header)) != nil || uri(header) == nil {
+		return header
 	}
-	return header
+	return Encode(header)
 }
 
 // notInURI are the characters that no URI-reference has (RFC 3986, 2).

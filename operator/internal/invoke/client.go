@@ -25,23 +25,21 @@ func Do(rt http.RoundTripper, l Lease, timeout time.Duration, req *http.Request)
 	defer bound.End()
 	req.URL.Host = l.Address
 	maps.Copy(req.Header, l.Header)
-	began := time.Now()
-	broke := func(is bool) time.Duration {
-		took := time.Since(began)
-		if !is || !l.died() {
-			return 0
-		}
-		return took
-	}
 	resp, err := rt.RoundTrip(req.WithContext(ctx))
 	if err != nil {
 		called := !NotSent(err) && !errors.Is(context.Cause(ctx), ErrNotStarted)
-		return delivery.Outcome{Called: called, Broke: broke(called && ctx.Err() == nil), Problem: describe(ctx, err)}, nil
+		o := delivery.Outcome{Called: called, Problem: describe(ctx, err)}
+		if called {
+			l.noteBreak(ctx, bound, &o)
+		}
+		return o, nil
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, envelope.MaxResponse+1))
 	if err != nil {
-		return delivery.Outcome{Called: true, Broke: broke(ctx.Err() == nil), Problem: "the answer broke off: " + describe(ctx, err)}, nil
+		o := delivery.Outcome{Called: true, Problem: "the answer broke off: " + describe(ctx, err)}
+		l.noteBreak(ctx, bound, &o)
+		return o, nil
 	}
 	sign := l.sign(bound, resp.StatusCode, body)
 	if sign == NotPassedOn {
@@ -51,7 +49,11 @@ func Do(rt http.RoundTripper, l Lease, timeout time.Duration, req *http.Request)
 	if len(body) > envelope.MaxResponse {
 		a.Body, a.Truncated = body[:envelope.MaxResponse], true
 	}
-	return delivery.Outcome{Called: true, Status: a.Status, Broke: broke(sign == BrokeOff), RetryAfter: retryAfter(resp.Header, time.Now())}, a
+	o := delivery.Outcome{Called: true, Status: a.Status, RetryAfter: retryAfter(resp.Header, time.Now())}
+	if sign == BrokeOff {
+		l.noteBreak(ctx, bound, &o)
+	}
+	return o, a
 }
 
 // NotSent reports whether an error of a round trip proves that the function did

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
+	"github.com/serviceful/serviceful/operator/internal/delivery"
 	"github.com/serviceful/serviceful/operator/internal/names"
 )
 
@@ -54,9 +56,9 @@ var (
 
 // Bound is what ends one call in time.
 type Bound struct {
-	started func() bool
-	stop    func()
-	cancel  context.CancelCauseFunc
+	ready  func() (since time.Time, is bool) // since the call began, where there was no instance
+	stop   func()
+	cancel context.CancelCauseFunc
 }
 
 // Bound bounds a call: the context ends timeout after there is a ready instance,
@@ -64,10 +66,13 @@ type Bound struct {
 // ErrNotStarted. End must be called.
 func (l Lease) Bound(parent context.Context, timeout time.Duration) (context.Context, Bound) {
 	ctx, cancel := context.WithCancelCause(parent)
+	began := time.Now()
 	if l.Ready == nil {
 		timer := time.AfterFunc(timeout, func() { cancel(ErrTimeout) })
-		return ctx, Bound{func() bool { return true }, func() { timer.Stop() }, cancel}
+		return ctx, Bound{func() (time.Time, bool) { return began, true }, func() { timer.Stop() }, cancel}
 	}
+	var since atomic.Pointer[time.Time]
+	since.Store(&began)
 	stopped, stop := context.WithCancel(ctx)
 	go func() {
 		limit := time.NewTimer(StartLimit)
@@ -80,6 +85,8 @@ func (l Lease) Bound(parent context.Context, timeout time.Duration) (context.Con
 		case <-stopped.Done():
 			return
 		}
+		now := time.Now()
+		since.Store(&now)
 		limit.Reset(timeout)
 		select {
 		case <-limit.C:
@@ -87,7 +94,7 @@ func (l Lease) Bound(parent context.Context, timeout time.Duration) (context.Con
 		case <-stopped.Done():
 		}
 	}()
-	return ctx, Bound{func() bool { return closed(l.Ready) }, stop, cancel}
+	return ctx, Bound{func() (time.Time, bool) { return *since.Load(), closed(l.Ready) }, stop, cancel}
 }
 
 func closed(c <-chan struct{}) bool {
@@ -100,7 +107,17 @@ func closed(c <-chan struct{}) bool {
 }
 
 // Started reports whether there was a ready instance at some time of the call.
-func (b Bound) Started() bool { return b.started() }
+func (b Bound) Started() bool {
+	_, is := b.ready()
+	return is
+}
+
+// lasted is how long the call has had an instance; of one that is not known to have
+// had one, how long it has lasted.
+func (b Bound) lasted() time.Duration {
+	since, _ := b.ready()
+	return max(time.Since(since), 1)
+}
 
 // Stop lets the call go on for as long as it takes: its answer has begun.
 func (b Bound) Stop() { b.stop() }
@@ -114,17 +131,23 @@ func (b Bound) End() {
 // endedSoon is how long after its connections a process may be seen to have ended.
 const endedSoon = 500 * time.Millisecond
 
-// died reports whether a connection that broke was broken by the end of the instance,
-// as far as that is known.
-func (l Lease) died() bool {
+// noteBreak notes in the outcome of a call that its connection broke, unless it was
+// the call's end that broke it; and whether it was that of the instance, as far as
+// that is known.
+func (l Lease) noteBreak(ctx context.Context, b Bound, o *delivery.Outcome) {
+	if ctx.Err() != nil {
+		return
+	}
+	o.Broke, o.Died = b.lasted(), true
 	if l.Ended == nil {
-		return true
+		return
 	}
 	select {
 	case <-l.Ended:
-		return true
+	case <-ctx.Done():
+		o.Died = false
 	case <-time.After(endedSoon):
-		return false
+		o.Died = false
 	}
 }
 

@@ -96,22 +96,31 @@ func TestBroke(t *testing.T) {
 	ended := func() <-chan struct{} { c := make(chan struct{}); close(c); return c }
 	for name, test := range map[string]struct {
 		ended func() <-chan struct{}
-		want  time.Duration
+		died  bool
 	}{
-		"it is not known": {func() <-chan struct{} { return nil }, time.Second},
-		"it ended":        {ended, time.Second},
-		"it lives":        {func() <-chan struct{} { return make(chan struct{}) }, 0},
+		"it is not known": {func() <-chan struct{} { return nil }, true},
+		"it ended":        {ended, true},
+		"it lives":        {func() <-chan struct{} { return make(chan struct{}) }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				breaks := way(func(*http.Request) (*http.Response, error) {
-					time.Sleep(time.Second)
+					time.Sleep(15 * time.Second)
 					return nil, io.ErrUnexpectedEOF
 				})
 				e := &event.Event{Attributes: []event.Attribute{{Name: "id", Value: "7"}}}
-				got, _ := Do(breaks, Lease{Address: "offers:80", Ended: test.ended()}, time.Minute, EventRequest(t.Context(), e, "/", "joined", 1))
-				if !got.Called || got.Broke != test.want {
-					t.Errorf("%+v, want %v", got, test.want)
+				ready := make(chan struct{})
+				time.AfterFunc(10*time.Second, func() { close(ready) })
+				for _, start := range []<-chan struct{}{ready, nil} {
+					lease := Lease{Address: "offers:80", Ready: start, Ended: test.ended()}
+					got, _ := Do(breaks, lease, time.Minute, EventRequest(t.Context(), e, "/", "joined", 1))
+					want := 15 * time.Second
+					if start != nil {
+						want = 5 * time.Second // from when there is an instance
+					}
+					if !got.Called || got.Died != test.died || got.Broke != want {
+						t.Errorf("%+v, want %v and %v", got, test.died, want)
+					}
 				}
 			})
 		})

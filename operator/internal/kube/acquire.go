@@ -4,8 +4,7 @@ import (
 	"cmp"
 	"context"
 	"net/http"
-	"slices"
-	"strings"
+	"regexp"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -27,18 +26,22 @@ const (
 // the connection to the next one on the way, or to the function
 // (knative.dev/pkg/network, ErrorHandler and DialWithBackOff; net/http, Transport).
 func way(status int, body string) invoke.Sign {
-	ends := func(with ...string) bool {
-		return slices.ContainsFunc(with, func(s string) bool { return strings.HasSuffix(body, s) })
-	}
 	switch {
-	case status == http.StatusServiceUnavailable && slices.Contains([]string{"pending request queue full", "context deadline exceeded", "shutting down"}, body),
-		status == http.StatusBadGateway && (strings.HasPrefix(body, "dial tcp ") || strings.HasPrefix(body, "timed out dialing ")):
+	case status == http.StatusServiceUnavailable && refusals[body], status == http.StatusBadGateway && unreached.MatchString(body):
 		return invoke.NotPassedOn
-	case status == http.StatusBadGateway && ends("EOF", "connection reset by peer", "broken pipe", "use of closed network connection", "server closed idle connection"):
+	case status == http.StatusBadGateway && brokeOff.MatchString(body):
 		return invoke.BrokeOff
 	}
 	return invoke.Arrived
 }
+
+var (
+	refusals = map[string]bool{"pending request queue full": true, "context deadline exceeded": true, "shutting down": true}
+	// The addresses are queue-proxy's, and the function's as queue-proxy has it: a
+	// function that passes on such an error of its own upstream has been called.
+	unreached = regexp.MustCompile(`^(dial tcp|timed out dialing) (127\.0\.0\.1:\d+|\S+:(8012|8112))\b`)
+	brokeOff  = regexp.MustCompile(`^[^\n]*(EOF|connection reset by peer|broken pipe|use of closed network connection|server closed idle connection)$`)
+)
 
 // Acquire is the right to call a function. It waits for the function's first
 // revision, which Knative proves to start, and not for a ready instance: where

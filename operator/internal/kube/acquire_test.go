@@ -252,6 +252,8 @@ func TestWay(t *testing.T) {
 		"context deadline exceeded":                            {503: invoke.NotPassedOn, 504: invoke.Arrived},
 		"shutting down":                                        {503: invoke.NotPassedOn},
 		"dial tcp 127.0.0.1:8080: connect: connection refused": {502: invoke.NotPassedOn, 503: invoke.Arrived},
+		"dial tcp 10.2.0.7:8012: i/o timeout":                  {502: invoke.NotPassedOn},
+		"dial tcp 10.2.0.9:5432: connect: connection refused":  {502: invoke.Arrived},
 		"timed out dialing 10.2.0.7:8012 after 11.98s":         {502: invoke.NotPassedOn},
 		"EOF":            {502: invoke.BrokeOff, 503: invoke.Arrived},
 		"unexpected EOF": {502: invoke.BrokeOff},

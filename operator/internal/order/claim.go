@@ -11,8 +11,9 @@ type Claim struct {
 
 // Tried is how far a message has come that is called again in its place.
 type Tried struct {
-	Attempts int `json:"attempts"` // calls made
-	Tries    int `json:"tries"`    // times it was put off
+	Attempts int           `json:"attempts"`        // calls made that count
+	Tries    int           `json:"tries"`           // times it was put off
+	Broke    time.Duration `json:"broke,omitempty"` // how long the last call lasted when its connection broke; 0: it did not
 }
 
 // Contender is one who wants a claim, and knows what it saw and was told of it.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 	_ "time/tzdata" // for machines and images without time zones
+	"unicode"
 
 	"github.com/robfig/cron/v3"
 )
@@ -70,7 +71,8 @@ func Parse(spec Spec) (*Schedule, error) {
 // withSunday is a cron with 0 for Sunday where it is 7, which the parser does not
 // know: alone, in a list, or at the end of a range.
 func withSunday(cron string) string {
-	last := strings.LastIndexByte(cron, ' ') + 1
+	cron = strings.TrimSpace(cron)
+	last := strings.LastIndexFunc(cron, unicode.IsSpace) + 1
 	days := strings.Split(cron[last:], ",")
 	for i, day := range days {
 		if from, ok := strings.CutSuffix(day, "-7"); ok {
