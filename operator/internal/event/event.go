@@ -200,7 +200,10 @@ func forbidden(c rune) bool {
 // uri reads a URI-reference; nil: it is none.
 func uri(s string) *url.URL {
 	u, err := url.Parse(s)
-	if err != nil || *u == (url.URL{}) || strings.ContainsFunc(s, notInURI) {
+	if s == "" || err != nil || strings.ContainsFunc(s, notInURI) || strings.Count(s, "#") > 1 {
+		return nil
+	}
+	if strings.ContainsAny(u.Opaque+u.EscapedPath()+u.RawQuery+u.EscapedFragment(), "[]") { // an address has them alone
 		return nil
 	}
 	return u

@@ -77,6 +77,7 @@ func TestFromHTTP(t *testing.T) {
 		"no Unicode":              {contentType(ContentTypeJSON), structured(`"x":"a\ud800"`, "\"y\":\"\xff\"", `"data":"\udc00b"`, `"datacontenttype":"text/plain"`), map[string]string{"x": "a%EF%BF%BD", "y": "%EF%BF%BD", "datacontenttype": text}, "\ufffdb"},
 		"no Unicode, in JSON":     {contentType(ContentTypeJSON), structured("\"data\":[\"\\ud800\xff\"]"), map[string]string{"datacontenttype": jsonType}, "[\"\\ud800\xff\"]"},
 		"time in lower case":      {binary("Ce-Time", "2026-01-02t03:04:05.60z"), "", map[string]string{"time": "2026-01-02T03:04:05.60Z"}, ""},
+		"source of a fragment":    {binary("Ce-Source", "#"), "", map[string]string{"source": "#"}, ""},
 		"source not encoded":      {binary("Ce-Source", "/a%20b"), "", map[string]string{"source": "/a%2520b"}, ""},
 		"JSON, the same":          {contentType(ContentTypeJSON), structured(`"source":"/a%20b"`), map[string]string{"source": "/a%2520b"}, ""},
 		"JSON, it in lower case":  {contentType(ContentTypeJSON), structured(`"time":"2026-01-02t03:04:05+01:00"`), map[string]string{"time": "2026-01-02T03:04:05+01:00"}, ""},
@@ -185,6 +186,7 @@ func TestURIs(t *testing.T) {
 	tests := map[string]bool{
 		"http://shop.example:80/a/b;c=1?q='x'&y=(1)#f!": true, "urn:uuid:6e8bc430-9c3a-11d9-9669-0800200c9a66": true,
 		"http://[::1]/a": true, "mailto:till+1@shop.example": true, "http://x/a%20b?%C3%A9": true, "http://x/~a,b*$": true,
+		"http://x/a#b": true, "http://x/a%5Bb": true, "http://x/a#b#c": false, "http://x/a[b": false, "http://x/a]b": false, "http://x/a?[": false, "http://x/a#[": false, "urn:a[b": false,
 		"http://x/a b": false, "http://x/a?b c": false, "http://x/#a b": false, "urn:a b": false, "http://x/caf\u00e9": false, "http://x/\u20ac": false,
 		`http://x/"`: false, "http://x/<a>": false, `http://x/\a`: false, "http://x/^": false, "http://x/`": false, "http://x/{a}": false, "http://x/|": false, "http://x/%zz": false,
 	}

@@ -75,9 +75,9 @@ func withSunday(cron string) string {
 	last := strings.LastIndexFunc(cron, unicode.IsSpace) + 1
 	days := strings.Split(cron[last:], ",")
 	for i, day := range days {
-		if from, ok := strings.CutSuffix(day, "-7"); ok {
+		if from, ok := strings.CutSuffix(day, "-7"); ok && from != "7" {
 			days[i] = from + "-6,0"
-		} else if day == "7" {
+		} else if ok || day == "7" {
 			days[i] = "0"
 		}
 	}

@@ -131,6 +131,9 @@ func TestBadConditions(t *testing.T) {
 	f.put("apples", "1")
 	tests := map[string]struct{ request, headers, kind string }{
 		"no ETag":                    {"PUT", "If-Match: what", "malformed-condition"},
+		"ETag without quotes":        {"PUT", "If-Match: 7", "malformed-condition"},
+		"ETag spelled otherwise":     {"PUT", `If-Match: "007"`, "malformed-condition"},
+		"ETag of one quote":          {"PUT", `If-Match: "7`, "malformed-condition"},
 		"ETag that is no revision":   {"PUT", `If-Match: "0"`, "malformed-condition"},
 		"negative":                   {"PUT", `If-Match: "-1"`, "malformed-condition"},
 		"too large":                  {"PUT", `If-Match: "99999999999999999999"`, "malformed-condition"},

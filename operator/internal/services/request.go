@@ -69,7 +69,7 @@ func writeOf(h http.Header) (w bus.Write, err error) {
 		return w, serve.NewProblem(http.StatusBadRequest, "malformed-condition", "If-None-Match %q: only * is supported", none)
 	case h["If-Match"] != nil:
 		w.Revision, err = strconv.ParseUint(strings.Trim(match, `"`), 10, 64)
-		if err != nil || w.Revision == 0 {
+		if err != nil || w.Revision == 0 || match != etag(w.Revision) {
 			return w, serve.NewProblem(http.StatusBadRequest, "malformed-condition", "If-Match %q: an ETag that an earlier answer gave", match)
 		}
 	}
