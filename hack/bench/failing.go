@@ -35,15 +35,15 @@ func failingBeside(ctx context.Context, w *workshop) ([]result, error) {
 	}
 	line := func(what string, of func(healthy) []time.Duration) result {
 		raw, own := p99s(raws, of), p99s(owns, of)
-		return result{what: "failing" + what, ours: spread(own), yardstick: spread(raw), value: float64(median(own)) / float64(median(raw)), target: 1.2}
+		return result{what: what, ours: spread(own), yardstick: spread(raw), value: float64(median(own)) / float64(median(raw)), target: 1.2}
 	}
 	var failed []float64
 	for _, h := range owns {
 		failed = append(failed, h.failed)
 	}
 	return []result{
-		line(", other p99", func(h healthy) []time.Duration { return h.other }),
-		line(", same p99", func(h healthy) []time.Duration { return h.same }),
+		line("failing, other p99", func(h healthy) []time.Duration { return h.other }),
+		line("failing, same p99", func(h healthy) []time.Duration { return h.same }),
 		{what: "failing calls", ours: rate(median(failed)), value: slices.Min(failed), unit: "/s", target: failures, least: true},
 	}, nil
 }

@@ -26,7 +26,7 @@ const (
 )
 
 // errTaken is returned when it is not a call's turn, and it is not to wait for it.
-var errTaken = errors.New("others are called before it")
+var errTaken = errors.New("its last call broke off, as when a function ends in the middle of it, and so did those of others, which are called before it")
 
 // apart has the calls of a function that may kill it begin a few at a time, and
 // watches them. Those are the messages whose last call broke off: one of them may be

@@ -53,6 +53,9 @@ func (c *calendar) clear(now int64) {
 		return
 	}
 	c.now = now
+	if c.taken == nil {
+		c.taken = map[int64]int{}
+	}
 	for q := range c.taken {
 		if q < now {
 			delete(c.taken, q)

@@ -12,7 +12,7 @@ import (
 func TestCalendar(t *testing.T) {
 	for seed := range uint64(20) {
 		r := rand.New(rand.NewPCG(seed, 0))
-		c := calendar{taken: map[int64]int{}}
+		c := calendar{}
 		now := time.Unix(1_800_000_000, r.Int64N(int64(time.Second)))
 		until := now.Add(10 * time.Minute)
 		falls, most := map[int64]int{}, 0
@@ -40,7 +40,7 @@ func TestCalendar(t *testing.T) {
 
 // TestCalendarIsOutOfTheWay has a retry fall due when it is to as long as there is room.
 func TestCalendarIsOutOfTheWay(t *testing.T) {
-	c, now := calendar{taken: map[int64]int{}}, time.Unix(1_800_000_000, 0)
+	c, now := calendar{}, time.Unix(1_800_000_000, 0)
 	due := now.Add(time.Second + 7)
 	for range retriesPerQuarter {
 		if at := c.place(now, due, 0.5); !at.Equal(due) {
@@ -54,7 +54,7 @@ func TestCalendarIsOutOfTheWay(t *testing.T) {
 
 // TestCalendarGrows has twice as many fall due where there is no room for 5 minutes.
 func TestCalendarGrows(t *testing.T) {
-	c, now := calendar{taken: map[int64]int{}}, time.Unix(1_800_000_000, 0)
+	c, now := calendar{}, time.Unix(1_800_000_000, 0)
 	quarters := int(calendarEnd/quarter) + 1
 	falls := map[int64]int{}
 	for i := range retriesPerQuarter*quarters + 100 {

@@ -32,7 +32,7 @@ func (w *steps) call(waiting, calling context.Context, jobs []*job) ([]*event.Ev
 	}
 	watched, err := w.enterApart(waiting, jobs[0])
 	if errors.Is(err, errTaken) {
-		note(jobs, delivery.Outcome{Problem: "its last call broke off, as when a function ends in the middle of it, and so did those of others, which are called before it"}, nil)
+		note(jobs, delivery.Outcome{Problem: err.Error()}, nil)
 		return nil, nil
 	}
 	if err != nil {

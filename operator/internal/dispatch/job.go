@@ -263,7 +263,7 @@ func (w *steps) decide(j *job) {
 	j.verdict = delivery.Decide(j.sub.Policy, j.message, j.outcome, now, rand.Float64())
 	if v := &j.verdict; v.Action == delivery.Retry && j.held == nil {
 		due := w.due.place(now, now.Add(v.Delay), rand.Float64())
-		if due.Sub(j.message.Due) <= j.sub.Policy.MaxAge {
+		if _, overdue := delivery.Overdue(j.sub.Policy, j.message, due); !overdue {
 			v.Delay = due.Sub(now)
 		}
 	}

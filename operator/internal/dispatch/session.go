@@ -142,7 +142,8 @@ func (s *session) arrive(d *bus.Delivered) {
 		_ = d.Ack()
 		return
 	}
-	h := &held{Delivered: d, handed: d, size: int64(len(d.Body)), since: time.Now(), tried: s.before[d.Sequence]}
+	tried := s.before[d.Sequence]
+	h := &held{Delivered: d, handed: d, size: int64(len(d.Body)), since: time.Now(), tried: tried, try: envelope.Try{Broke: tried.Broke}}
 	delete(s.before, d.Sequence)
 	value := s.value(d)
 	if s.o.memory.keep(perHeld + h.size) {
@@ -155,8 +156,7 @@ func (s *session) arrive(d *bus.Delivered) {
 }
 
 // value is that of the attribute that the trigger is ordered by, however it is
-// spelled. What the filters
-// do not let pass is not called, and waits for nothing.
+// spelled. What the filters do not let pass is not called, and waits for nothing.
 func (s *session) value(d *bus.Delivered) string {
 	sub := s.o.sub.Load()
 	if sub.Match != nil && !sub.Match(event.FromStored(d.Header, d.Body)) {

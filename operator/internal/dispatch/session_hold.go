@@ -39,7 +39,6 @@ func (h *held) progress(p envelope.Progress) envelope.Progress {
 	defer h.mu.Unlock()
 	if h.tried.Tries > p.Tries {
 		p.Attempts, p.Tries, p.Last = h.tried.Attempts, h.tried.Tries, h.try
-		p.Last.Broke = h.tried.Broke
 	}
 	return p
 }

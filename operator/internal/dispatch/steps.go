@@ -25,7 +25,7 @@ type steps struct {
 }
 
 func newSteps(cfg *Config, memory *memory, apart *apart, pace *pace, sub *wiring.Subscription) *steps {
-	s := &steps{cfg: cfg, memory: memory, apart: apart, pace: pace, due: calendar{taken: map[int64]int{}}}
+	s := &steps{cfg: cfg, memory: memory, apart: apart, pace: pace}
 	s.sub.Store(sub)
 	s.log = cfg.Logger.With("function", sub.Function.String(), "trigger", sub.Trigger)
 	return s

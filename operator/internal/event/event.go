@@ -203,8 +203,8 @@ func uri(s string) *url.URL {
 	if s == "" || err != nil || strings.ContainsFunc(s, notInURI) || strings.Count(s, "#") > 1 {
 		return nil
 	}
-	if strings.ContainsAny(u.Opaque+u.EscapedPath()+u.RawQuery+u.EscapedFragment(), "[]") { // an address has them alone
-		return nil
+	if strings.ContainsAny(s, "[]") && strings.ContainsAny(u.Opaque+u.EscapedPath()+u.RawQuery+u.EscapedFragment(), "[]") {
+		return nil // an address has them alone
 	}
 	return u
 }
